@@ -1,0 +1,1 @@
+"""Differentiable Scene Graphs for referring relationships, in TensorFlow."""

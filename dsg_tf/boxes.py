@@ -1,0 +1,75 @@
+"""Box geometry: the only place that knows the order of coordinates, scaling, flipping and unions.
+
+A box is ``[y0, x0, y1, x1]``, float32, with y1 and x1 exclusive. Inside the model boxes are in pixels of the
+network input; files, evaluation output and serving use pixels of the original image. IoU, encoding and decoding
+are Model Garden's (``official.vision.ops.box_ops``), which uses the same order.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+from official.vision.ops import box_ops
+
+# Scale of the regression targets (dy, dx, dh, dw), as in Faster R-CNN.
+REFINE_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
+
+
+def from_ymin_ymax_xmin_xmax(box) -> list:
+    """Reorders one box of the referring-relationships JSON, ``[ymin, ymax, xmin, xmax]``."""
+    ymin, ymax, xmin, xmax = box
+    return [ymin, xmin, ymax, xmax]
+
+
+def from_x0_y0_x1_y1(box) -> list:
+    """Reorders one box of the CLEVR scenes JSON, ``[x0, y0, x1, y1]``."""
+    x0, y0, x1, y1 = box
+    return [y0, x0, y1, x1]
+
+
+def scale(boxes, factors_yx):
+    """Multiplies boxes ``[..., 4]`` by ``factors_yx`` ``[..., 2]`` (y, x); broadcasts, tensors or arrays."""
+    concat = tf.concat if tf.is_tensor(boxes) or tf.is_tensor(factors_yx) else np.concatenate
+    return boxes * concat([factors_yx, factors_yx], -1)
+
+
+def flip_horizontal(boxes, width):
+    """Mirrors boxes ``[..., 4]`` in an image of ``width`` pixels."""
+    stack = tf.stack if tf.is_tensor(boxes) else np.stack
+    y0, x0, y1, x1 = (boxes[..., k] for k in range(4))
+    return stack([y0, width - x1, y1, width - x0], -1)
+
+
+def normalize(boxes, size):
+    """Divides boxes ``[..., 4]`` by ``size`` ``[..., 2]`` (height, width): coordinates in [0, 1]."""
+    return scale(boxes, 1.0 / size)
+
+
+def union(first, second):
+    """The smallest box that contains both; ``[..., 4]``, broadcasts (the paper, section 3.2)."""
+    return tf.concat([tf.minimum(first[..., :2], second[..., :2]), tf.maximum(first[..., 2:], second[..., 2:])], -1)
+
+
+def iou(boxes, others):
+    """IoU of every pair, ``[B, N, 4]`` and ``[B, M, 4]`` to ``[B, N, M]``; 0 where either box is empty."""
+    return tf.maximum(box_ops.bbox_overlap(boxes, others), 0.0)
+
+
+def clip(boxes, size):
+    """Clips boxes ``[B, N, 4]`` to images of ``size`` ``[B, 2]`` (height, width)."""
+    return box_ops.clip_boxes(boxes, size[:, tf.newaxis, :])
+
+
+def encode(boxes, anchors, weights=REFINE_WEIGHTS):
+    """Regression targets ``[..., 4]`` (dy, dx, dh, dw) that move ``anchors`` onto ``boxes``."""
+    return box_ops.encode_boxes(boxes, anchors, weights=list(weights))
+
+
+def decode(deltas, anchors, weights=REFINE_WEIGHTS):
+    """Inverse of `encode` (the supplement, section 1, "Bounding Box Refinement")."""
+    return box_ops.decode_boxes(deltas, anchors, weights=list(weights))
+
+
+def non_empty(boxes):
+    """True where a box ``[..., 4]`` has a positive height and width."""
+    return tf.reduce_all(boxes[..., 2:] > boxes[..., :2], -1)

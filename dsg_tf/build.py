@@ -1,0 +1,80 @@
+"""From a configuration to parts: the functions that turn settings into a model and its input."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from dsg_tf import detector, dsg, gpi, heads, regions
+from dsg_tf.config import Config
+from dsg_tf.data.network_input import InputSpec
+from dsg_tf.data.records import DatasetInfo
+from dsg_tf.keras import keras
+
+
+def build_model(config: Config, num_entities: int, num_relations: int) -> dsg.DSG:
+    """Builds the system that ``config.model`` names, with its variables made.
+
+    Raises:
+      ValueError: settings that the parts reject; names the flags.
+    """
+    keras.mixed_precision.set_global_policy(config.precision)
+    keras.utils.set_random_seed(config.seed)
+    has_graph = config.model != "no_dsg"
+    region = {"stride": 2**config.roi_level, "op": config.roi_op}
+    model = dsg.DSG(
+        detector=build_detector(config),
+        entity_features=regions.EntityFeatures(config.feature_size, grid=config.entity_grid, name="entity_features",
+                                               **region),
+        pair_features=regions.PairFeatures(config.feature_size, name="pair_features", **region) if has_graph else None,
+        graph=gpi.GraphLayer(hidden_units=config.hidden_units, units=config.gpi_units, node_units=config.node_units,
+                             attention=config.gpi_attention, name="graph") if has_graph else None,
+        classifier=heads.ReferringClassifier(num_entities, num_relations, config.hidden_units, name="classifier"),
+        refiner=heads.BoxRefiner(name="refiner"),
+        labeler=heads.LabelHeads(num_entities, num_relations, name="labeler") if has_graph else None,
+        name=config.model)
+    _make_variables(model, config)
+    return model
+
+
+def build_detector(config: Config) -> detector.Detector:
+    """Builds the detector of the configuration."""
+    sync = config.batch_norm == "sync"
+    levels = sorted([config.rpn_level, config.roi_level])
+    backbone = detector.make_backbone(config.backbone, config.backbone_depth, config.backbone_width,
+                                      config.image_size, sync)
+    max_level = config.fpn_max_level if config.decoder == "fpn" else levels[-1]
+    decoder = detector.make_decoder(config.decoder, backbone.output_specs, levels[0], max_level, config.fpn_filters, sync)
+    num_anchors = len(config.anchor_scales) * len(config.aspect_ratios)
+    return detector.Detector(
+        backbone, decoder, detector.make_rpn_head(config.rpn_level, num_anchors, config.rpn_filters, sync),
+        rpn_level=config.rpn_level, roi_level=config.roi_level,
+        anchors=detector.make_anchors(config.image_size, config.rpn_level, config.anchor_scales, config.aspect_ratios),
+        num_boxes=config.num_boxes, nms_iou=config.nms_iou, pre_nms_top_k=config.pre_nms_top_k,
+        score_threshold=config.score_threshold, pixel_mean=config.pixel_mean, pixel_std=config.pixel_std,
+        freeze_batch_norm=config.batch_norm == "frozen", name="detector")
+
+
+def _make_variables(model: dsg.DSG, config: Config) -> None:
+    """Calls the model on one empty image, inside a graph: no arithmetic is done."""
+    signature = {"image": tf.TensorSpec([1, *config.image_size, 3], tf.uint8),
+                 "image_size": tf.TensorSpec([1, 2], tf.float32), "queries": tf.TensorSpec([1, 1, 3], tf.int32)}
+    tf.function(model).get_concrete_function(signature)
+
+
+def input_spec(config: Config, info: DatasetInfo, split: str, training: bool) -> InputSpec:
+    """How the images of a split are fed to the network; limits hold all boxes and relations of any image."""
+    limits = info.splits[split]
+    return InputSpec(
+        image_size=config.image_size, short_side=config.short_side, long_side=config.long_side,
+        max_boxes=max(limits.max_boxes, 1), max_relations=max(limits.max_relations, 1),
+        max_queries=config.max_queries if training else max(limits.max_queries, 1),
+        flipped_relations=info.vocabulary.flipped_relations() if training else (),
+        color_jitter=config.color_jitter if training else 0.0)
+
+
+def count_parameters(model: keras.Model) -> dict[str, int]:
+    """Trainable parameters of the model and of its parts."""
+    parts = {layer.name: layer for layer in model.layers if layer.trainable_variables}
+    counts = {name: sum(int(np.prod(v.shape)) for v in layer.trainable_variables) for name, layer in parts.items()}
+    return {**counts, "total": sum(counts.values())}

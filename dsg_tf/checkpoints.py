@@ -1,0 +1,118 @@
+"""Checkpoints: of this program, for resuming and for inference, and Model Garden's, for a start."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from dsg_tf import build, files, optimizers
+from dsg_tf import config as config_lib
+from dsg_tf.data.scene import Vocabulary
+
+DETECTOR_MODULES = ("backbone", "decoder", "rpn_head")
+VOCABULARY_FILE = "vocabulary.json"
+_NAMES_LISTED = 10
+
+
+def checkpoint_dir(model_dir: str) -> str:
+    return os.path.join(model_dir, "checkpoints")
+
+
+def save_vocabulary(model_dir: str, vocabulary: Vocabulary) -> None:
+    files.write_json(os.path.join(model_dir, VOCABULARY_FILE), dataclasses.asdict(vocabulary))
+
+
+def load_vocabulary(model_dir: str) -> Vocabulary:
+    """The class names a model was trained with."""
+    with open(os.path.join(model_dir, VOCABULARY_FILE), encoding="utf-8") as file:
+        return Vocabulary(**{name: tuple(values) for name, values in json.load(file).items()})
+
+
+def load_model(model_dir: str):
+    """Builds the model of ``model_dir`` with the weights of its last checkpoint, averaged if it keeps an average.
+
+    Returns:
+      (model, `Config`, `Vocabulary`, step).
+
+    Raises:
+      FileNotFoundError: no configuration, vocabulary or checkpoint there.
+    """
+    config = config_lib.load(model_dir)
+    vocabulary = load_vocabulary(model_dir)
+    path = tf.train.latest_checkpoint(checkpoint_dir(model_dir))
+    if path is None:
+        raise FileNotFoundError(f"{checkpoint_dir(model_dir)} holds no checkpoint yet: let train.py run until it writes one")
+    model = build.build_model(config, len(vocabulary.entities), len(vocabulary.relations))
+    step = tf.Variable(0, dtype=tf.int64)
+    items = {"model": model, "step": step}
+    average = optimizers.MovingAverage(model.variables, config.ema_decay) if config.ema_decay else None
+    if average is not None:
+        items["average"] = average
+    tf.train.Checkpoint(**items).restore(path).expect_partial().assert_existing_objects_matched()
+    if average is not None:
+        average.copy_to_variables()
+    return model, config, vocabulary, int(step)
+
+
+def initialize(model, path: str, modules: Sequence[str]) -> None:
+    """Reads weights to start from.
+
+    Args:
+      model: a built `DSG`.
+      path: a checkpoint prefix, or a directory with checkpoints; Model Garden's (``backbone/...``, ``decoder/...``,
+        ``rpn_head/...``) or this program's.
+      modules: of "backbone", "decoder", "rpn_head"; or "all": the whole model from this program's checkpoint, all
+        three modules from Model Garden's. A moving average, where there is one, is read for "all".
+
+    Raises:
+      FileNotFoundError: no checkpoint at ``path``.
+      ValueError: variables are missing from the checkpoint or have another shape; names them.
+    """
+    prefix = _find(path)
+    stored = dict(tf.train.list_variables(prefix))
+    is_own = any(name.startswith("model/detector/") for name in stored)
+    if is_own and "all" in modules:
+        items = {"model": model}
+        if any(name.startswith("average/") for name in stored):
+            items["average"] = optimizers.MovingAverage(model.variables, 0.0)
+    else:
+        names = DETECTOR_MODULES if "all" in modules else modules
+        parts = {name: getattr(model.detector, name) for name in names if getattr(model.detector, name) is not None}
+        items = {"model": tf.train.Checkpoint(detector=tf.train.Checkpoint(**parts))} if is_own else parts
+    target = tf.train.Checkpoint(**items)
+    _check_match(target, stored, prefix)
+    target.read(prefix).expect_partial()
+    if "average" in items:
+        items["average"].copy_to_variables()
+
+
+def _find(path: str) -> str:
+    for candidate in (path, tf.train.latest_checkpoint(path), tf.train.latest_checkpoint(checkpoint_dir(path))):
+        if candidate is not None and tf.io.gfile.exists(candidate + ".index"):
+            return candidate
+    raise FileNotFoundError(f"--init_checkpoint={path}: no checkpoint there (neither {path}.index nor a directory with one)")
+
+
+def _check_match(target: tf.train.Checkpoint, stored: dict[str, list[int]], prefix: str) -> None:
+    """Compares with the names under which ``target`` itself would be written: TensorFlow has no other public list."""
+    with tempfile.TemporaryDirectory() as directory:
+        expected = dict(tf.train.list_variables(target.write(os.path.join(directory, "ckpt"))))
+    wrong = []
+    for name, shape in expected.items():
+        if name.startswith(("save_counter", "_CHECKPOINTABLE")):
+            continue
+        short = name.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE")
+        if name not in stored:
+            wrong.append(f"{short}: not in the checkpoint")
+        elif stored[name] != shape:
+            wrong.append(f"{short}: shape {stored[name]} in the checkpoint, {shape} in the model")
+    if wrong:
+        more = f"\n  and {len(wrong) - _NAMES_LISTED} more" if len(wrong) > _NAMES_LISTED else ""
+        raise ValueError(f"--init_checkpoint={prefix} does not fit the model in {len(wrong)} of {len(expected)} variables "
+                         "(do --backbone, --decoder and --init_modules fit it?):\n  "
+                         + "\n  ".join(wrong[:_NAMES_LISTED]) + more)

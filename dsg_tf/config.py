@@ -1,0 +1,230 @@
+"""Every setting of the program: one frozen dataclass, made from flags in one place and saved with the checkpoint.
+
+Defaults are the paper's (the supplement, section 1) where it gives a number. No other module reads a flag.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from typing import Any
+
+from absl import flags
+
+from dsg_tf import files
+
+CONFIG_FILE = "config.json"
+
+
+def _setting(default: Any, help_text: str, choices: tuple[str, ...] = (), minimum: float | None = None):
+    metadata = {"help": help_text, "choices": choices, "minimum": minimum}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The settings of one run. Tuples come from comma-separated flags; ``help`` texts are the documentation."""
+
+    # What to train, on what, where to.
+    model: str = _setting("dsg", "the system to train", ("dsg", "no_dsg"))
+    dataset: str = _setting("", "which data set's download and preparation steps to name when data is missing; "
+                                "'synthetic' is rendered on the spot", ("", "vg", "vrd", "clevr", "synthetic",
+                                                                        "clevr_small", "vrd_small"))
+    data_dir: str = _setting("", "directory of TFRecords and dataset_info.json, written by dsg_tf.data.prepare")
+    model_dir: str = _setting("", "directory for checkpoints, logs, figures and results")
+    seed: int = _setting(0, "seed of the initial weights, the data order and all sampling", minimum=0)
+    synthetic_images: tuple[int, ...] = _setting((4000, 250, 250), "images to render in the train, val and test "
+                                                                   "splits of --dataset=synthetic", minimum=1)
+
+    # Input.
+    image_height: int = _setting(608, "network input height, pixels", minimum=32)
+    image_width: int = _setting(1024, "network input width, pixels", minimum=32)
+    short_side: int = _setting(600, "images are resized to this short side, pixels ...", minimum=16)
+    long_side: int = _setting(1000, "... unless their long side then exceeds this, pixels", minimum=16)
+    max_queries: int = _setting(16, "queries sampled per training image (Q)", minimum=1)
+    color_jitter: float = _setting(0.0, "strength of brightness, contrast, saturation and hue jitter", minimum=0)
+    pixel_mean: tuple[float, ...] = _setting((123.675, 116.28, 103.53), "RGB mean subtracted from the image")
+    pixel_std: tuple[float, ...] = _setting((58.395, 57.12, 57.375), "RGB scale the image is divided by")
+
+    # Detector.
+    backbone: str = _setting("dilated_resnet", "Model Garden backbone", ("resnet", "dilated_resnet", "efficientnet"))
+    backbone_depth: str = _setting("101", "model id: ResNet depth (10, 18, ... 152) or EfficientNet id (b0, ...; "
+                                          "lite0 is b0 without squeeze-and-excitation and with ReLU6)")
+    backbone_width: float = _setting(1.0, "multiplier of the channels of a resnet backbone", minimum=0.1)
+    decoder: str = _setting("identity", "Model Garden decoder", ("identity", "fpn"))
+    fpn_filters: int = _setting(256, "channels of the FPN", minimum=1)
+    fpn_max_level: int = _setting(5, "coarsest FPN level", minimum=2)
+    rpn_level: int = _setting(4, "feature level (stride 2**level) of the RPN", minimum=2)
+    roi_level: int = _setting(4, "feature level of the region features", minimum=2)
+    rpn_filters: int = _setting(512, "channels of the RPN's convolution", minimum=1)
+    anchor_scales: tuple[float, ...] = _setting((4, 8, 16, 32), "anchor sides in strides of the RPN level")
+    aspect_ratios: tuple[float, ...] = _setting((0.5, 1, 2), "width / height of the anchors")
+    rpn_positive_iou: float = _setting(0.8, "anchors at or above this IoU are positive", minimum=0)
+    rpn_negative_iou: float = _setting(0.3, "anchors below this IoU are negative", minimum=0)
+    rpn_samples: int = _setting(256, "anchors per image in the RPN loss, at most half of them positive", minimum=2)
+    num_boxes: int = _setting(32, "proposals per image (N)", minimum=1)
+    nms_iou: float = _setting(0.5, "IoU threshold of the non-maximum suppression", minimum=0)
+    pre_nms_top_k: int = _setting(2000, "best-scoring anchors that enter the NMS", minimum=1)
+    score_threshold: float = _setting(0.8, "proposals below it are dropped at inference", minimum=0)
+
+    # Region features.
+    roi_op: str = _setting("matmul", "how RoIs are pooled; both give the same numbers", ("matmul", "crop_and_resize"))
+    feature_size: int = _setting(512, "size of f_i and f_ij (D)", minimum=1)
+    entity_grid: int = _setting(1, "pool entities on a grid of this many cells a side; 1 is the paper's average "
+                                   "pool, more keep the position inside the box", minimum=1)
+
+    # Graph and heads.
+    gpi_attention: str = _setting("feature", "weights of the GPI sums", ("feature", "neighbor", "none"))
+    hidden_units: int = _setting(512, "hidden units of phi, alpha, rho and the RR classifier", minimum=1)
+    gpi_units: int = _setting(512, "outputs of phi and alpha", minimum=1)
+    node_units: int = _setting(1024, "outputs of rho: size of z'_i and z'_ij", minimum=1)
+    refine_loss: str = _setting("smooth_l1", "loss of the box refiner; giou needs the extra [addons]",
+                                ("smooth_l1", "giou"))
+    refine_beta: float = _setting(1.0, "where smooth L1 turns from quadratic to linear", minimum=1e-6)
+    rr_balance: bool = _setting(True, "background and other boxes together weigh as much as subject and object boxes")
+    loss_weights: tuple[float, ...] = _setting((1, 1, 0.1, 1, 0.01, 0.01), "weights of rpn_score, rpn_box, rr, "
+                                                                           "refine, entity, relation", minimum=0)
+
+    # Optimisation.
+    optimizer: str = _setting("sgd", "Keras optimizer; lamb and lookahead (over adamw) need the extra [addons]",
+                              ("sgd", "adamw", "rmsprop", "lamb", "lookahead"))
+    learning_rate: float = _setting(1e-3, "peak learning rate, for the global batch", minimum=0)
+    schedule: str = _setting("stepwise", "halved --num_halvings times at equal distances, or a cosine to zero",
+                             ("stepwise", "cosine"))
+    num_halvings: int = _setting(4, "of the stepwise schedule", minimum=0)
+    warmup_steps: int = _setting(0, "steps of linear warm-up", minimum=0)
+    weight_decay: float = _setting(0.0, "decoupled weight decay of kernels", minimum=0)
+    clip_norm: float = _setting(10.0, "largest global gradient norm; 0 does not clip", minimum=0)
+    batch_norm: str = _setting("frozen", "batch normalisation of the detector: fixed statistics, per device, or over "
+                                         "all devices", ("frozen", "batch", "sync"))
+    ema_decay: float = _setting(0.0, "decay of the moving average of the weights; 0 keeps none", minimum=0)
+    precision: str = _setting("float32", "arithmetic of the layers", ("float32", "mixed_bfloat16"))
+    jit_compile: bool = _setting(False, "compile the forward and backward pass with XLA")
+    batch_size: int = _setting(1, "images a step, over all devices", minimum=1)
+    epochs: float = _setting(20.0, "passes over the training split", minimum=0)
+    init_checkpoint: str = _setting("", "checkpoint to start from: Model Garden's, or one of this program")
+    init_modules: tuple[str, ...] = _setting(("all",), "what to read from it: backbone, decoder, rpn_head or all")
+
+    # Run.
+    log_steps: int = _setting(20, "steps between progress lines and scalars", minimum=1)
+    checkpoint_steps: int = _setting(500, "steps between checkpoints", minimum=1)
+    eval_steps: int = _setting(2000, "steps between evaluations on the validation split; 0: only at the end", minimum=0)
+    eval_images: int = _setting(250, "images of those evaluations; 0: all", minimum=0)
+    eval_batch_size: int = _setting(4, "images a step in evaluations", minimum=1)
+    profile_steps: tuple[int, ...] = _setting((), "first and last step of a TensorBoard profile", minimum=0)
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            _check_field(field, getattr(self, field.name))
+        _check_together(self)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        return self.image_height, self.image_width
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=2)
+
+    def save(self, model_dir: str) -> None:
+        files.write_text(os.path.join(model_dir, CONFIG_FILE), self.to_json() + "\n")
+
+
+def _check_field(field: dataclasses.Field, value: Any) -> None:
+    choices, minimum = field.metadata["choices"], field.metadata["minimum"]
+    if choices and value not in choices:
+        raise ValueError(f"--{field.name}={value!r} is not one of {', '.join(map(repr, choices))}")
+    for number in value if isinstance(value, tuple) else (value,):
+        if minimum is not None and not number >= minimum:
+            raise ValueError(f"--{field.name}={number!r} must be at least {minimum}")
+
+
+def _check_together(config: Config) -> None:
+    """Rejects settings that cannot work together, with both values in the message."""
+    expected = {"synthetic_images": 3, "pixel_mean": 3, "pixel_std": 3, "loss_weights": 6}
+    for name, length in expected.items():
+        if len(getattr(config, name)) != length:
+            raise ValueError(f"--{name}={getattr(config, name)} must have {length} values")
+    if config.profile_steps and (len(config.profile_steps) != 2 or config.profile_steps[0] >= config.profile_steps[1]):
+        raise ValueError(f"--profile_steps={config.profile_steps} must be two steps, the first before the last")
+    coarsest = config.fpn_max_level if config.decoder == "fpn" else max(config.rpn_level, config.roi_level)
+    for name, value in (("image_height", config.image_height), ("image_width", config.image_width)):
+        if value % 2**coarsest:
+            raise ValueError(f"--{name}={value} must be a multiple of {2**coarsest}, the stride of level {coarsest}, "
+                             "the coarsest in use")
+    if config.decoder == "fpn":
+        for name in ("rpn_level", "roi_level"):
+            if getattr(config, name) > config.fpn_max_level:
+                raise ValueError(f"--{name}={getattr(config, name)} is above --fpn_max_level={config.fpn_max_level}")
+    if config.rpn_negative_iou > config.rpn_positive_iou:
+        raise ValueError(f"--rpn_negative_iou={config.rpn_negative_iou} is above "
+                         f"--rpn_positive_iou={config.rpn_positive_iou}")
+    if not set(config.init_modules) <= {"backbone", "decoder", "rpn_head", "all"}:
+        raise ValueError(f"--init_modules={','.join(config.init_modules)}: known are backbone, decoder, rpn_head, all")
+    if not 0 <= config.ema_decay < 1:
+        raise ValueError(f"--ema_decay={config.ema_decay} must be in [0, 1)")
+
+
+def define_flags() -> None:
+    """Defines one flag per field of `Config`."""
+    for field in dataclasses.fields(Config):
+        help_text, choices = field.metadata["help"], field.metadata["choices"]
+        if isinstance(field.default, bool):
+            flags.DEFINE_boolean(field.name, field.default, help_text)
+        elif choices:
+            flags.DEFINE_enum(field.name, field.default, choices, help_text)
+        elif isinstance(field.default, int):
+            flags.DEFINE_integer(field.name, field.default, help_text)
+        elif isinstance(field.default, float):
+            flags.DEFINE_float(field.name, field.default, help_text)
+        elif isinstance(field.default, tuple):
+            flags.DEFINE_list(field.name, [str(v) for v in field.default], help_text)
+        else:
+            flags.DEFINE_string(field.name, field.default, help_text)
+
+
+def from_flags() -> Config:
+    """The configuration that the command line and its flag files give.
+
+    Raises:
+      ValueError: a value out of range, or values that do not go together; names the flags.
+    """
+    return _from_values({field.name: getattr(flags.FLAGS, field.name) for field in dataclasses.fields(Config)})
+
+
+def load(model_dir: str) -> Config:
+    """Reads the configuration that `Config.save` wrote beside a checkpoint.
+
+    Raises:
+      FileNotFoundError: ``model_dir`` holds no trained model.
+      ValueError: the file has settings this version does not know, or lacks some.
+    """
+    path = os.path.join(model_dir, CONFIG_FILE)
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"{path} does not exist: --model_dir={model_dir} holds no model trained by train.py")
+    with open(path, encoding="utf-8") as file:
+        values = json.load(file)
+    known = {field.name for field in dataclasses.fields(Config)}
+    if set(values) != known:
+        raise ValueError(f"{path} was written by another version: unknown settings {sorted(set(values) - known)}, "
+                         f"missing settings {sorted(known - set(values))}")
+    return _from_values(values)
+
+
+def _from_values(values: dict[str, Any]) -> Config:
+    """Turns lists of strings (flags) or of numbers (JSON) into tuples of the field's type."""
+    typed = {}
+    for field in dataclasses.fields(Config):
+        value = values[field.name]
+        if isinstance(field.default, tuple):
+            kind = _element_type(field)
+            try:
+                value = tuple(kind(v) for v in value)
+            except ValueError as error:
+                raise ValueError(f"--{field.name}={','.join(map(str, value))}: {error}") from error
+        typed[field.name] = value
+    return Config(**typed)
+
+
+def _element_type(field: dataclasses.Field) -> type:
+    return {"tuple[int, ...]": int, "tuple[float, ...]": float, "tuple[str, ...]": str}[field.type]

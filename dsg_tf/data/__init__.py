@@ -1,0 +1,1 @@
+"""Files in, `Scene`s, TFRecords, `tf.data` batches out."""

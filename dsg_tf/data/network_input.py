@@ -1,0 +1,107 @@
+"""From an encoded image to the network's input: the same for training, evaluation and serving."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import tensorflow as tf
+
+
+@dataclasses.dataclass(frozen=True)
+class InputSpec:
+    """What a batch looks like.
+
+    An image is scaled so that its shorter side becomes `short_side`, less where its longer side
+    would exceed `long_side` or where it would not fit into `image_size`.
+
+    Attributes:
+      image_size: (height, width) of the network input.
+      short_side, long_side: aims of the resize, in pixels.
+      max_boxes, max_relations, max_queries: M, T and Q of the batches.
+      flipped_relations: id of each relation in a mirrored image; empty: training does not flip.
+      color_jitter: strength of the colour jitter in training, 0 to 1 (see `augment`).
+    """
+
+    image_size: tuple[int, int]
+    short_side: int
+    long_side: int
+    max_boxes: int
+    max_relations: int
+    max_queries: int
+    flipped_relations: tuple[int, ...] = ()
+    color_jitter: float = 0.0
+
+    def __post_init__(self):
+        for name in ("short_side", "long_side", "max_boxes", "max_relations", "max_queries"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"InputSpec.{name} must be at least 1, got {getattr(self, name)}")
+        if len(self.image_size) != 2 or min(self.image_size) < 1:
+            raise ValueError(
+                f"InputSpec.image_size must be (height, width), got {self.image_size}"
+            )
+        if sorted(self.flipped_relations) != list(range(len(self.flipped_relations))):
+            raise ValueError(
+                "InputSpec.flipped_relations must hold every relation id once, "
+                f"got {self.flipped_relations}"
+            )
+        if not 0 <= self.color_jitter <= 1:
+            raise ValueError(f"InputSpec.color_jitter must be in 0..1, got {self.color_jitter}")
+
+
+def network_image(encoded, spec: InputSpec):
+    """All steps below for an image that comes alone: a user's photo, a request to the server.
+
+    Args:
+      encoded: string `[]`, the bytes of a JPEG or PNG file.
+
+    Returns:
+      `image` uint8 `[H, W, 3]`; `image_size` and `original_size` float32 `[2]`, (height, width) of
+      the part of `image` that is not padding and of the image in the file.
+    """
+    image = decode(encoded)
+    network, image_size = pad(resize(image, spec), spec)
+    return network, image_size, size_of(image)
+
+
+def decode(encoded):
+    """The bytes of a JPEG or PNG file to uint8 `[h, w, 3]`, RGB."""
+    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    return tf.ensure_shape(image, [None, None, 3])
+
+
+def size_of(image):
+    """float32 `[2]`, (height, width)."""
+    return tf.cast(tf.shape(image)[:2], tf.float32)
+
+
+def resize(image, spec: InputSpec):
+    """Scales an image as `spec` says, keeping its aspect ratio to the nearest pixel.
+
+    Args:
+      image: uint8 `[h, w, 3]`.
+
+    Returns:
+      float32 `[h', w', 3]` in 0..1 with h' <= H and w' <= W.
+    """
+    size = size_of(image)
+    limits = tf.constant(spec.image_size, tf.float32)
+    scale = tf.minimum(spec.short_side / tf.reduce_min(size), spec.long_side / tf.reduce_max(size))
+    scale = tf.minimum(scale, tf.reduce_min(limits / size))
+    new_size = tf.clip_by_value(tf.round(size * scale), 1.0, limits)
+    image = tf.image.convert_image_dtype(image, tf.float32)
+    return tf.cond(
+        tf.reduce_all(new_size == size),
+        lambda: image,
+        lambda: tf.image.resize(image, tf.cast(new_size, tf.int32), antialias=True),
+    )
+
+
+def pad(image, spec: InputSpec):
+    """A resized image, float32 `[h, w, 3]` in 0..1, as network input.
+
+    Returns:
+      uint8 `[H, W, 3]`, zero at the bottom and the right; float32 `[2]`, (height, width) of the
+      part that is image.
+    """
+    pixels = tf.cast(tf.round(tf.clip_by_value(image, 0.0, 1.0) * 255.0), tf.uint8)
+    return tf.image.pad_to_bounding_box(pixels, 0, 0, *spec.image_size), size_of(image)

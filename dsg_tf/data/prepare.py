@@ -1,0 +1,192 @@
+"""Prepares a data set for training: `python -m dsg_tf.data.prepare --format=... --split=...`.
+
+Reads images and annotations, checks them, and writes TFRecord shards and `dataset_info.json` to
+--output_dir. Run it once per split. It works on all cores, goes on where a killed run ended, and
+ends with a list of what was wrong with the data and what became of it.
+
+  --format=referring_relationships   Visual Genome, VRD, CLEVR as published with "Referring
+      Relationships": --annotations --image_metadata --objects --predicates --images
+  --format=clevr_scenes   CLEVR scene files with a "bbox" per object: --annotations --images
+  --format=synthetic      rendered on the spot: --num_images [--seed]
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+
+from absl import app, flags
+
+from dsg_tf.data.clevr import ClevrScenes
+from dsg_tf.data.problems import PreparationError, Problems
+from dsg_tf.data.records import SplitInfo
+from dsg_tf.data.referring_relationships import ReferringRelationships
+from dsg_tf.data.shards import split_info, write_split
+from dsg_tf.data.synthetic_scenes import SyntheticScenes, seed_of_split
+from dsg_tf.data.tally import Tally
+
+# The flags that say where the data comes from: {format: (needed, optional)}.
+_INPUTS = {
+    "referring_relationships": (
+        ("annotations", "image_metadata", "objects", "predicates", "images"),
+        ("first_image", "max_images"),
+    ),
+    "clevr_scenes": (("annotations", "images"), ("first_image", "max_images")),
+    "synthetic": (("num_images",), ("seed",)),
+}
+
+
+def prepare_synthetic(
+    output_dir: str, split: str, num_images: int, seed: int | None = None, **options
+) -> SplitInfo:
+    """Renders a split of the synthetic set, or finds that it is there already.
+
+    Args:
+      output_dir: of the data set.
+      split: name of the split.
+      num_images: how many to render.
+      seed: None for the one that belongs to the split.
+      **options: of `write_split`.
+    """
+    reader = SyntheticScenes(seed_of_split(split, seed), 0, num_images)
+    return write_split(reader, split, output_dir, **options)
+
+
+def check(reader, strict: bool) -> SplitInfo:
+    """Reads everything and writes nothing; returns the counts."""
+    tally = Tally(Problems(strict))
+    for _ in tally.scenes_of(reader):
+        pass
+    return split_info(tally, [], reader.source)
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Defines the flags of the command; not at import, so that other programs can import this."""
+
+    def integer(name, text, lower_bound=None):
+        flags.DEFINE_integer(name, None, text, lower_bound=lower_bound, flag_values=values)
+
+    def string(name, text, required=False):
+        flags.DEFINE_string(name, None, text, required=required, flag_values=values)
+
+    def switch(name, text):
+        flags.DEFINE_bool(name, False, text, flag_values=values)
+
+    flags.DEFINE_enum(
+        "format", None, list(_INPUTS), "form of the data", required=True, flag_values=values
+    )
+    string("split", "name of the split: train, val, test", required=True)
+    string("output_dir", "where the prepared data set is or will be")
+    string("annotations", "annotations_<split>.json or CLEVR scene file")
+    string("image_metadata", "<split>_image_metadata.json")
+    string("objects", "objects.json: names of the entity classes")
+    string("predicates", "predicates.json: names of the relation classes")
+    string("images", "folder of the image files, or of VG_100K/ and VG_100K_2/ with them")
+    integer("first_image", "skip the images before this one", lower_bound=0)
+    integer("max_images", "take only so many images", lower_bound=1)
+    integer("num_images", "how many images to render", lower_bound=1)
+    integer("seed", "of the rendered images; by default the split's own", lower_bound=0)
+    integer("processes", "how many work at once; by default all cores", lower_bound=1)
+    integer("num_shards", "files; by default one per 250 images", lower_bound=1)
+    switch("strict", "stop at the first problem with the data")
+    switch("overwrite", "replace what --output_dir has of this split")
+    switch(
+        "check",
+        "read everything, write nothing, print the counts as JSON; without --images, the images "
+        "are not looked at",
+    )
+
+
+def run(values: flags.FlagValues) -> None:
+    """Does what the flags say.
+
+    Raises:
+      UsageError: a flag is missing, or one is given that would have no effect.
+      PreparationError: the data cannot be prepared.
+    """
+    _check_flags(values)
+    reader = _reader(values)
+    if values.check:
+        print(json.dumps(dataclasses.asdict(check(reader, values.strict)), indent=1))
+        return
+    info = write_split(
+        reader,
+        values.split,
+        values.output_dir,
+        processes=values.processes,
+        num_shards=values.num_shards,
+        strict=values.strict,
+        overwrite=values.overwrite,
+    )
+    print(_summary(values.split, values.output_dir, info), file=sys.stderr)
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected argument {argv[1]}")
+    try:
+        run(flags.FLAGS)
+    except PreparationError as error:
+        sys.exit(f"error: {error}")
+
+
+def _check_flags(values: flags.FlagValues) -> None:
+    """Every needed flag is there, and none that the format would ignore."""
+    needed, optional = _INPUTS[values.format]
+    if values.check:
+        needed = [name for name in needed if name != "images"]
+        optional = ["images", *optional] if values.format != "synthetic" else optional
+    elif values.output_dir is None:
+        raise app.UsageError("--output_dir is needed (or --check, to write nothing)")
+    missing = [f"--{name}" for name in needed if values[name].value is None]
+    if missing:
+        raise app.UsageError(f"--format={values.format} needs {', '.join(missing)}")
+    all_inputs = {name for inputs in _INPUTS.values() for names in inputs for name in names}
+    ignored = sorted(
+        f"--{name}"
+        for name in all_inputs.difference(needed, optional)
+        if values[name].value is not None
+    )
+    if ignored:
+        raise app.UsageError(f"--format={values.format} has no use for {', '.join(ignored)}")
+
+
+def _reader(values: flags.FlagValues):
+    if values.format == "synthetic":
+        return SyntheticScenes(seed_of_split(values.split, values.seed), 0, values.num_images)
+    if values.format == "clevr_scenes":
+        reader = ClevrScenes.from_files(values.annotations, values.images)
+    else:
+        reader = ReferringRelationships.from_files(
+            annotations=values.annotations,
+            image_metadata=values.image_metadata,
+            objects=values.objects,
+            predicates=values.predicates,
+            images=values.images,
+        )
+    return _section(reader, values.first_image or 0, values.max_images)
+
+
+def _section(reader, first: int, count: int | None):
+    """Only so many images of a reader, and its source says so."""
+    if first >= len(reader):
+        raise PreparationError(f"--first_image={first}, but there are {len(reader)} images")
+    stop = len(reader) if count is None else first + count
+    source = {**reader.source, "first_image": first, "max_images": count}
+    return dataclasses.replace(reader.part(first, stop), source=source)
+
+
+def _summary(split: str, output_dir: str, info: SplitInfo) -> str:
+    annotated = info.annotated
+    lines = [
+        f"{split} in {output_dir}: {info.num_images} images of {annotated['images']}, "
+        f"{info.num_relations} relationships of {annotated['relations']}, {info.num_boxes} boxes, "
+        f"{info.num_queries} queries, {info.num_shards} shards"
+    ]
+    return "\n".join(lines + ([str(Problems(found=info.problems))] if info.problems else []))
+
+
+if __name__ == "__main__":
+    define_flags(flags.FLAGS)
+    app.run(main)

@@ -1,0 +1,280 @@
+"""Writes one split as TFRecord shards, in parallel, so that a killed run can go on.
+
+A shard is one unit of work. It is written under a temporary name, renamed, and then its counts are
+written beside it: a shard that has its counts is whole and is not made again. When all are there,
+`dataset_info.json` gets the split and the counts are removed. What a shard holds depends only on
+the input and the number of shards, not on the number of processes.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import glob
+import json
+import multiprocessing
+import os
+import re
+import signal
+import threading
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+from dsg_tf import files
+from dsg_tf.data.problems import PreparationError, Problems
+from dsg_tf.data.progress import Progress
+from dsg_tf.data.records import DatasetInfo, INFO_FILE, SplitInfo, scene_to_example, shard_name
+from dsg_tf.data.tally import Tally
+
+_IMAGES_PER_SHARD = 250
+
+# Workers start as new programs: a copy of a process in which TensorFlow runs can hang.
+_SPAWN = multiprocessing.get_context("spawn")
+_images_done = None  # an integer shared by all processes of a run
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shard:
+    path: str
+    part: object
+    source: dict[str, object]
+    strict: bool
+
+    @property
+    def counts_path(self) -> str:
+        return os.path.splitext(self.path)[0] + ".json"
+
+
+def write_split(
+    reader,
+    split: str,
+    output_dir: str,
+    *,
+    processes: int | None = None,
+    num_shards: int | None = None,
+    strict: bool = False,
+    overwrite: bool = False,
+) -> SplitInfo:
+    """Writes the scenes of a reader as the split of a data set; goes on where a killed run ended.
+
+    Args:
+      reader: `ReferringRelationships`, `ClevrScenes` or `SyntheticScenes`: has `vocabulary`,
+        `source`, `len()`, `part(start, stop)` and `scenes(problems, annotated)`.
+      split: name of the split.
+      output_dir: where the data set is, other splits included.
+      processes: how many work; all cores if None. With more than one, the main module must be
+        importable (`if __name__ == "__main__":`).
+      num_shards: files; one per 250 images if None.
+      strict: raise on the first problem with the data.
+      overwrite: remove what `output_dir` has of this split first.
+
+    Returns:
+      What was written, as `dataset_info.json` has it. If it was there already, as it is.
+
+    Raises:
+      PreparationError: nothing survives, or a problem and `strict`, or what is in `output_dir` was
+        made of something else.
+    """
+    if not re.fullmatch(r"\w+", split):
+        raise PreparationError(f"a split is named by letters, digits and _, not {split!r}")
+    if not len(reader):
+        raise PreparationError(f"there is no image in the source of {split}: {reader.source}")
+    num_shards = num_shards or -(-len(reader) // _IMAGES_PER_SHARD)
+    if num_shards > len(reader):
+        raise PreparationError(f"{num_shards} shards are too many for {len(reader)} images")
+    source = {**reader.source, "num_shards": num_shards}
+
+    os.makedirs(output_dir, exist_ok=True)
+    if overwrite:
+        _remove_split(output_dir, split)
+    splits = _prepared_splits(output_dir, reader.vocabulary)
+    if split in splits:
+        _check_source(output_dir, split, splits[split].source, source)
+        if all(map(os.path.exists, _paths(output_dir, split, num_shards))):
+            Problems(strict).merge(splits[split].problems)
+            _remove_counts(output_dir, split)
+            return splits[split]
+        _remove_split(output_dir, split)
+
+    shards = [
+        _Shard(path, reader.part(*_range(i, num_shards, len(reader))), source, strict)
+        for i, path in enumerate(_paths(output_dir, split, num_shards))
+    ]
+    _remove_unfinished(output_dir, split, source)
+    info = _write_shards(shards, split, len(reader), processes or _cores(), strict)
+    if not info.num_relations:
+        problems = Problems(found=info.problems)
+        _remove_split(output_dir, split)
+        raise PreparationError(f"nothing of split {split} can be used:\n{problems}")
+    # Read again: another split may have been finished meanwhile.
+    splits = _prepared_splits(output_dir, reader.vocabulary)
+    DatasetInfo(reader.vocabulary, {**splits, split: info}).save(output_dir)
+    _remove_counts(output_dir, split)
+    return info
+
+
+def _write_shards(shards, split: str, num_images: int, processes: int, strict: bool) -> SplitInfo:
+    """Writes the shards that are not there yet and adds up the counts of all."""
+    to_do = [shard for shard in shards if not os.path.exists(shard.counts_path)]
+    remaining = sum(len(shard.part) for shard in to_do)
+    images_done = _SPAWN.Value("q", 0)
+    _count_in(images_done)
+    what = split if remaining == num_images else f"{split}, the rest"
+    with Progress(what, remaining, lambda: images_done.value):
+        for _ in _in_parallel(to_do, min(processes, len(to_do))):
+            pass
+
+    tally, examples = Tally(Problems(strict)), []
+    for shard in shards:
+        with open(shard.counts_path, encoding="utf-8") as file:
+            counts = json.load(file)["counts"]
+        tally.merge(counts)
+        examples.append(counts["totals"].get("num_images", 0))
+    return split_info(tally, examples, shards[0].source)
+
+
+def split_info(tally: Tally, examples_per_shard: list[int], source: dict) -> SplitInfo:
+    """The numbers of a tally as `dataset_info.json` has them."""
+    totals = {f"num_{name}": 0 for name in ("images", "boxes", "relations", "queries")}
+    largest = {f"max_{x}": 0 for x in ("boxes", "relations", "queries", "height", "width")}
+    annotated = dict.fromkeys(("images", "relations", "images_without_relation"), 0)
+    return SplitInfo(
+        **{**totals, **tally.totals},
+        num_shards=len(examples_per_shard),
+        **{**largest, **tally.largest},
+        examples_per_shard=examples_per_shard,
+        annotated={**annotated, **tally.annotated},
+        source=source,
+        problems=tally.problems.in_order(),
+    )
+
+
+def _in_parallel(shards: list[_Shard], processes: int) -> Iterator[None]:
+    """Writes shards; an error is raised for the first shard that has one."""
+    if processes <= 1:
+        yield from map(_write_shard, shards)
+        return
+    # Read when a worker imports TensorFlow, which otherwise greets once in each of them.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    executor = concurrent.futures.ProcessPoolExecutor(
+        processes, mp_context=_SPAWN, initializer=_start_worker, initargs=[_images_done]
+    )
+    try:
+        yield from executor.map(_write_shard, shards)
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _count_in(images_done) -> None:
+    global _images_done  # pylint: disable=global-statement
+    _images_done = images_done
+
+
+def _start_worker(images_done) -> None:
+    _count_in(images_done)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the parent ends after whole shards.
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Without this, the workers of a killed run would wait for more work for ever."""
+    multiprocessing.parent_process().join()
+    os._exit(1)  # pylint: disable=protected-access
+
+
+def _write_shard(shard: _Shard) -> None:
+    tally = Tally(Problems(shard.strict))
+    with files.atomic(shard.path) as temporary, tf.io.TFRecordWriter(temporary) as writer:
+        for scene in tally.scenes_of(shard.part):
+            if scene is not None:
+                writer.write(scene_to_example(scene).SerializeToString(deterministic=True))
+            with _images_done.get_lock():
+                _images_done.value += 1
+    files.write_json(shard.counts_path, {"source": shard.source, "counts": tally.as_dict()})
+
+
+def _paths(output_dir: str, split: str, num_shards: int) -> list[str]:
+    return [os.path.join(output_dir, shard_name(split, i, num_shards)) for i in range(num_shards)]
+
+
+def _range(shard: int, num_shards: int, num_images: int) -> tuple[int, int]:
+    return shard * num_images // num_shards, (shard + 1) * num_images // num_shards
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def _prepared_splits(output_dir: str, vocabulary) -> dict[str, SplitInfo]:
+    """The finished splits in `output_dir`, which must have the same vocabulary."""
+    path = os.path.join(output_dir, INFO_FILE)
+    if not os.path.exists(path):
+        return {}
+    info = DatasetInfo.load(output_dir)
+    for kind in ("entities", "relations"):
+        there, here = getattr(info.vocabulary, kind), getattr(vocabulary, kind)
+        if there != here:
+            raise PreparationError(
+                f"{path} has {len(there)} {kind} ({_differing(there, here)}), this source has "
+                f"{len(here)} ({_differing(here, there)}): the splits of a data set must have the "
+                "same vocabulary; choose another directory"
+            )
+    return info.splits
+
+
+def _differing(names: tuple[str, ...], others: tuple[str, ...]) -> str:
+    at = next((i for i, pair in enumerate(zip(names, others)) if pair[0] != pair[1]), None)
+    at = min(len(names), len(others)) if at is None else at
+    return f"number {at} is {names[at]!r}" if at < len(names) else f"none is number {at}"
+
+
+def _check_source(output_dir: str, split: str, there: dict, here: dict) -> None:
+    keys = [key for key in {**there, **here} if there.get(key) != here.get(key)]
+    if keys:
+        differences = "; ".join(f"{key} {there.get(key)!r}, now {here.get(key)!r}" for key in keys)
+        raise PreparationError(
+            f"{output_dir} has shards of split {split} made of something else: {differences}. "
+            "Choose another directory, or prepare it again with --overwrite"
+        )
+
+
+def _remove_unfinished(output_dir: str, split: str, source: dict) -> None:
+    """Removes what a killed run left of this split, except for whole shards of the same source."""
+    whole = set()
+    for counts_path in _counts_paths(output_dir, split):
+        with open(counts_path, encoding="utf-8") as file:
+            _check_source(output_dir, split, json.load(file)["source"], source)
+        shard_path = os.path.splitext(counts_path)[0] + ".tfrecord"
+        if os.path.exists(shard_path):
+            whole |= {counts_path, shard_path}
+    for path in glob.glob(_pattern(output_dir, split, "*")):
+        if path not in whole:
+            os.remove(path)
+
+
+def _remove_counts(output_dir: str, split: str) -> None:
+    for path in _counts_paths(output_dir, split):
+        os.remove(path)
+
+
+def _counts_paths(output_dir: str, split: str) -> list[str]:
+    return glob.glob(_pattern(output_dir, split, "?????.json"))
+
+
+def _remove_split(output_dir: str, split: str) -> None:
+    """Removes a split, finished or not; first from `dataset_info.json`, so that it never lies."""
+    info_path = os.path.join(output_dir, INFO_FILE)
+    if os.path.exists(info_path):
+        info = DatasetInfo.load(output_dir)
+        others = {name: other for name, other in info.splits.items() if name != split}
+        if others:
+            dataclasses.replace(info, splits=others).save(output_dir)
+        else:
+            os.remove(info_path)
+    for path in glob.glob(_pattern(output_dir, split, "*")):
+        os.remove(path)
+
+
+def _pattern(output_dir: str, split: str, end: str) -> str:
+    return os.path.join(glob.escape(output_dir), f"{split}-*-of-{end}")

@@ -1,0 +1,82 @@
+"""The whole network (the paper, Figure 2): image and queries to boxes, a scene graph and answers.
+
+Ablations are parts left out or exchanged by the builder (`dsg_tf.build`), never branches copied through the network.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from dsg_tf import boxes as box_lib
+from dsg_tf.keras import keras
+
+
+class DSG(keras.Model):
+    """Differentiable scene graphs for referring relationships.
+
+    Args:
+      detector: `Detector`.
+      entity_features: `EntityFeatures`, f_i.
+      pair_features: `PairFeatures`, f_ij; None without a graph.
+      graph: `GraphLayer`; None answers from the detector's features f_i alone (NO-DSG).
+      classifier: `ReferringClassifier`.
+      refiner: `BoxRefiner`.
+      labeler: `LabelHeads`, or None.
+    """
+
+    def __init__(self, *, detector, entity_features, pair_features, graph, classifier, refiner, labeler, **kwargs):
+        super().__init__(**kwargs)
+        self.detector = detector
+        self.entity_features, self.pair_features = entity_features, pair_features
+        self.graph = graph
+        self.classifier, self.refiner, self.labeler = classifier, refiner, labeler
+
+    def call(self, inputs, training: bool = False) -> dict[str, tf.Tensor]:
+        """Answers queries about images; needs no labels.
+
+        Args:
+          inputs: ``image`` uint8 ``[B, H, W, 3]``, ``image_size`` float32 ``[B, 2]`` (height and width of the
+            un-padded part, pixels), ``queries`` int32 ``[B, Q, 3]`` class triplets. Other keys are ignored.
+          training: training mode of the detector (proposals, batch normalisation).
+
+        Returns:
+          Everything `encode` returns, and ``role_logits`` float32 ``[B, Q, N, 4]``: Background, Subject, Object, Other.
+        """
+        encoded = self.encode(inputs["image"], inputs["image_size"], training=training)
+        return {**encoded, "role_logits": self.answer(encoded["nodes"], inputs["queries"])}
+
+    def encode(self, image, image_size, training: bool = False) -> dict[str, tf.Tensor]:
+        """The differentiable scene graph of images.
+
+        Returns:
+          The detector's ``rpn_scores``, ``rpn_boxes``, ``proposals``, ``proposal_scores``, ``valid``;
+          ``nodes`` ``[B, N, .]``: z'_i; ``deltas`` float32 ``[B, N, 4]``: encoded refinement;
+          ``boxes`` float32 ``[B, N, 4]``: refined boxes clipped to the image, pixels of the network input;
+          with a graph ``neighbor_attention`` ``[B, N, N]`` and ``node_attention`` ``[B, N]``; with label heads
+          ``entity_logits`` ``[B, N, E]`` and ``relation_logits`` ``[B, N, N, R]``, float32.
+        """
+        found = self.detector(image, image_size, training=training)
+        features = found.pop("features")
+        nodes = self.entity_features(features, found["proposals"])
+        graph = {"nodes": nodes}
+        if self.graph is not None:
+            pairs, unions = self.pair_features(features, found["proposals"])
+            graph = self.graph(_append_coordinates(nodes, found["proposals"], image_size[:, tf.newaxis]),
+                               _append_coordinates(pairs, unions, image_size[:, tf.newaxis, tf.newaxis]),
+                               found["valid"])
+        deltas, refined = self.refiner(graph["nodes"], found["proposals"])
+        result = {**found, **graph, "deltas": deltas, "boxes": box_lib.clip(refined, image_size)}
+        if self.labeler is not None:
+            result["entity_logits"], result["relation_logits"] = self.labeler(graph["nodes"], graph["edges"])
+        result.pop("edges", None)
+        return result
+
+    def answer(self, nodes, queries):
+        """Role logits ``[B, Q, N, 4]`` of nodes ``[B, N, .]`` for queries int32 ``[B, Q, 3]``."""
+        return self.classifier(nodes, queries)
+
+
+def _append_coordinates(features, boxes, image_size):
+    """``z = [f ; b]`` with b normalised to [-1, 1] over the image."""
+    coordinates = 2.0 * box_lib.normalize(boxes, image_size) - 1.0
+    return tf.concat([features, tf.cast(coordinates, features.dtype)], axis=-1)

@@ -1,0 +1,84 @@
+"""Answers about single images, in pixels of the original."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from dsg_tf import boxes as box_lib
+from dsg_tf import checkpoints, heads, metrics, visualize
+from dsg_tf.data import network_input
+from dsg_tf.data.network_input import InputSpec
+from dsg_tf.data.scene import Vocabulary
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """The answer sets of one query: boxes float32 ``[K, 4]``, original pixels, best first, and probabilities ``[K]``."""
+
+    query: str
+    subject_boxes: np.ndarray
+    subject_scores: np.ndarray
+    object_boxes: np.ndarray
+    object_scores: np.ndarray
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON; coordinates and scores are rounded."""
+        rounded = {name: np.round(value, 3 if name.endswith("scores") else 1).tolist()
+                   for name, value in dataclasses.asdict(self).items() if name != "query"}
+        return {"query": self.query, **rounded}
+
+
+class Predictor:
+    """A trained model that takes encoded images and queries in words."""
+
+    def __init__(self, model, spec: InputSpec, vocabulary: Vocabulary):
+        self._model, self._spec, self._vocabulary = model, spec, vocabulary
+
+    @classmethod
+    def load(cls, model_dir: str) -> Predictor:
+        """Reads the last checkpoint of ``model_dir``."""
+        model, config, vocabulary, _ = checkpoints.load_model(model_dir)
+        spec = InputSpec(image_size=config.image_size, short_side=config.short_side, long_side=config.long_side,
+                         max_boxes=1, max_relations=1, max_queries=1)
+        return cls(model, spec, vocabulary)
+
+    def answer(self, encoded: bytes, queries: Sequence[str]) -> list[Answer]:
+        """Answers "subject, relation, object" queries about one JPEG or PNG image.
+
+        Raises:
+          ValueError: a word is not in the vocabulary, or the bytes are no image.
+        """
+        triplets = [self._vocabulary.parse_query(query) for query in queries]
+        try:
+            image, image_size, original_size = network_input.network_image(encoded, self._spec)
+        except tf.errors.InvalidArgumentError as error:
+            raise ValueError(f"not a JPEG or PNG image: {error.message}") from error
+        outputs = self._model({"image": image[tf.newaxis], "image_size": image_size[tf.newaxis],
+                               "queries": tf.constant([triplets], tf.int32)}, training=False)
+        boxes = box_lib.scale(outputs["boxes"][0], original_size / image_size).numpy()
+        probabilities = tf.nn.softmax(outputs["role_logits"])[0].numpy()
+        parts = []
+        for label in (heads.SUBJECT, heads.OBJECT):
+            chosen = metrics.select(outputs["role_logits"], outputs["valid"], label)[0].numpy()
+            parts.append([_best_first(boxes, p[:, label], c) for p, c in zip(probabilities, chosen)])
+        return [Answer(query, *subject, *object_) for query, subject, object_ in zip(queries, *parts)]
+
+    def draw(self, encoded: bytes, answers: Sequence[Answer]) -> Image.Image:
+        """One panel per answer."""
+        image = Image.open(io.BytesIO(encoded)).convert("RGB")
+        panels = [visualize.query_panel(image, a.query, None, (a.subject_boxes, a.object_boxes),
+                                        (a.subject_scores, a.object_scores)) for a in answers]
+        return visualize.grid(panels, columns=min(len(panels), 2))
+
+
+def _best_first(boxes, scores, chosen):
+    order = np.flatnonzero(chosen)
+    order = order[np.argsort(-scores[order], kind="stable")]
+    return boxes[order], scores[order]

@@ -1,0 +1,131 @@
+"""The loss terms by name, and their weighted sum.
+
+The paper, section 4. Every term is a mean over images of a per-image mean, so that it does not depend on how a batch
+is split over devices. (Model Garden's `RpnBoxLoss` divides by the positive anchors of all devices, with a reduction
+that cannot stand inside a compiled step; `RpnScoreLoss` divides by a fixed number per image.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import tensorflow as tf
+from official.vision.losses import maskrcnn_losses
+
+from dsg_tf import addons, targets
+from dsg_tf import boxes as box_lib
+from dsg_tf.config import Config
+
+TERMS = ("rpn_score", "rpn_box", "rr", "refine", "entity", "relation")
+RPN_SMOOTH_L1_BETA = 1.0 / 9.0
+
+
+class Losses:
+    """Computes the terms that a model's outputs allow.
+
+    Args:
+      anchors: float32 ``[H', W', A * 4]`` of the detector.
+      num_relations: R.
+      config: the settings named rpn_*, rr_balance, refine_*, loss_weights.
+    """
+
+    def __init__(self, anchors, num_relations: int, config: Config):
+        self.anchors, self.num_relations = anchors, num_relations
+        self.rpn = {"positive_iou": config.rpn_positive_iou, "negative_iou": config.rpn_negative_iou,
+                    "num_samples": config.rpn_samples}
+        self.rr_balance = config.rr_balance
+        self.weights = dict(zip(TERMS, config.loss_weights))
+        self.rpn_score_loss = maskrcnn_losses.RpnScoreLoss(config.rpn_samples)
+        self.refine_loss = _refine_loss(config)
+
+    def __call__(self, outputs, batch) -> dict[str, tf.Tensor]:
+        """Unweighted loss terms, float32 scalars, by name.
+
+        Args:
+          outputs: of the model, in training mode.
+          batch: of the input pipeline.
+        """
+        matches = targets.match(outputs["proposals"], outputs["valid"], batch)
+        terms = self._rpn_terms(outputs, batch)
+        terms["rr"] = self._rr_term(outputs["role_logits"], matches, batch)
+        terms["refine"] = self._refine_term(outputs, matches, batch)
+        if "entity_logits" in outputs:
+            terms["entity"] = _entity_term(outputs["entity_logits"], matches, batch)
+            terms["relation"] = self._relation_term(outputs["relation_logits"], matches, batch)
+        return terms
+
+    def total(self, terms: dict[str, tf.Tensor]) -> tf.Tensor:
+        """The weighted sum."""
+        return tf.add_n([self.weights[name] * value for name, value in terms.items()])
+
+    def _rpn_terms(self, outputs, batch):
+        scores, encoded = targets.rpn_targets(self.anchors, batch, **self.rpn)
+        return {"rpn_score": self.rpn_score_loss({"level": outputs["rpn_scores"]}, {"level": scores}),
+                "rpn_box": _rpn_box_term(outputs["rpn_boxes"], encoded, scores)}
+
+    def _rr_term(self, logits, matches, batch):
+        target, counts = targets.role_targets(matches, batch)
+        losses = tf.nn.softmax_cross_entropy_with_logits(target, logits)  # [B, Q, N]
+        if self.rr_balance:
+            positive = target[..., 1] + target[..., 2] > 0
+            per_query = 0.5 * (_mean(losses, counts & positive, 2) + _mean(losses, counts & ~positive, 2))
+        else:
+            per_query = _mean(losses, counts, 2)
+        return tf.reduce_mean(_mean(per_query, batch["query_mask"], 1))
+
+    def _refine_term(self, outputs, matches, batch):
+        truth = tf.gather(batch["boxes"], matches["index"], axis=1, batch_dims=1)
+        losses = self.refine_loss(outputs["deltas"], outputs["proposals"], truth, matches["foreground"])
+        return tf.reduce_mean(_mean(losses, matches["foreground"], 1))
+
+    def _relation_term(self, logits, matches, batch):
+        """Binary cross-entropy of all pairs of matched proposals, per annotated relation."""
+        target, pairs = targets.relation_targets(matches, batch, self.num_relations)
+        losses = tf.nn.sigmoid_cross_entropy_with_logits(target, logits)
+        mask = tf.cast(pairs, tf.float32)
+        annotated = tf.reduce_sum(tf.reduce_sum(target, -1) * mask, axis=(1, 2))
+        return tf.reduce_mean(tf.reduce_sum(tf.reduce_sum(losses, -1) * mask, axis=(1, 2)) / tf.maximum(annotated, 1.0))
+
+
+def _rpn_box_term(predicted, target, scores):
+    """Huber loss of the positive anchors' boxes, mean over coordinates and anchors."""
+    shape = [-1, scores.shape[1] * scores.shape[2] * scores.shape[3], 4]
+    losses = tf.reduce_mean(_smooth_l1(tf.reshape(predicted - target, shape), RPN_SMOOTH_L1_BETA), axis=-1)
+    positive = tf.reshape(scores, shape[:2]) == 1.0
+    return tf.reduce_mean(_mean(losses, positive, 1))
+
+
+def _entity_term(logits, matches, batch):
+    labels = tf.gather(batch["entities"], matches["index"], axis=1, batch_dims=1)
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    return tf.reduce_mean(_mean(losses, matches["foreground"], 1))
+
+
+def _refine_loss(config: Config) -> Callable[..., tf.Tensor]:
+    """Loss per box ``[B, N]`` of (deltas, proposals, true boxes, which boxes count)."""
+    beta = config.refine_beta
+
+    def smooth_l1(deltas, proposals, truth, counts):
+        target = tf.where(counts[..., tf.newaxis], box_lib.encode(truth, proposals), 0.0)
+        return tf.reduce_sum(_smooth_l1(deltas - target, beta), axis=-1)
+
+    def giou(deltas, proposals, truth, counts):
+        del counts
+        return tfa.losses.giou_loss(truth, box_lib.decode(deltas, proposals))
+
+    if config.refine_loss == "giou":
+        tfa = addons.load("--refine_loss=giou")
+        return giou
+    return smooth_l1
+
+
+def _smooth_l1(error, beta: float):
+    """Quadratic up to ``beta``, then linear with slope 1."""
+    error = tf.abs(error)
+    return tf.where(error < beta, 0.5 * error**2 / beta, error - 0.5 * beta)
+
+
+def _mean(values, mask, axis):
+    """Mean over ``axis`` where ``mask``; 0 where nothing is."""
+    mask = tf.cast(mask, values.dtype)
+    return tf.reduce_sum(values * mask, axis) / tf.maximum(tf.reduce_sum(mask, axis), 1.0)

@@ -1,0 +1,140 @@
+"""Region features: ROI-Align, a 1x1 convolution and an average pool, for boxes and for the union boxes of pairs.
+
+The paper, section 3.2 "Relation Feature Extractor"; the supplement, section 1 (7x7x2048 to 7x7x512 to 1x512).
+
+Bilinear sampling, a 1x1 convolution without activation and averaging are linear, so they commute. The pooled feature
+of a box is ``sum_yx wy[y] * wx[x] * map[y, x]``, with ``wy`` and ``wx`` the mean bilinear weights of its sample rows
+and columns: convolve the map once, then one matrix product ``[regions, H'W'] x [H'W', D]``. `crop_and_resize` is the
+textbook path; both give the same numbers.
+
+Coordinates: feature cell ``c`` of a map with stride ``s`` covers the pixels ``c * s`` to ``(c + 1) * s``, so pixel
+coordinate ``y`` lies at feature coordinate ``y / s - 0.5``. Samples lie at the centres of the bins (ROI-Align), and
+those beyond the outermost cell centres take that cell's value.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from dsg_tf import boxes as box_lib
+from dsg_tf.keras import keras
+
+SAMPLES = 7  # Bins a side of the paper's ROI-Align; one sample at the centre of each.
+
+
+class RegionPooling(keras.layers.Layer):
+    """Pools boxes from a feature map to ``[B, R, grid, grid, filters]``.
+
+    Args:
+      filters: D, output channels of the 1x1 convolution (no activation).
+      stride: pixels of the network input per feature cell.
+      op: "matmul" or "crop_and_resize".
+      grid: cells a side of the result; 1 averages over the whole box, as the paper does.
+    """
+
+    def __init__(self, filters: int, *, stride: int, op: str = "matmul", grid: int = 1, **kwargs):
+        super().__init__(**kwargs)
+        self.filters, self.stride, self.grid = filters, stride, grid
+        self.samples = -(-SAMPLES // grid)  # Samples a side of each cell: no fewer than 7 over the box.
+        self.pool = {"matmul": self._matmul, "crop_and_resize": self._crop_and_resize}[op]
+        self.convolution = keras.layers.Conv2D(filters, 1, name="reduce")
+
+    def call(self, features, boxes):
+        """Pools.
+
+        Args:
+          features: ``[B, H', W', C]``.
+          boxes: float32 ``[B, R, 4]``, pixels of the network input; the part beyond the map is ignored.
+
+        Returns:
+          ``[B, R, grid, grid, filters]``.
+        """
+        map_size = np.array(features.shape[1:3], np.float32) * self.stride
+        limits = tf.broadcast_to(tf.constant(map_size), [tf.shape(boxes)[0], 2])
+        return self.pool(features, box_lib.clip(boxes, limits))
+
+    def _matmul(self, features, boxes):
+        height, width = features.shape[1:3]
+        reduced = tf.reshape(self.convolution(features), [-1, height * width, self.filters])
+        rows = self._weights(boxes[..., 0], boxes[..., 2], height)  # [B, R, grid, H']
+        columns = self._weights(boxes[..., 1], boxes[..., 3], width)  # [B, R, grid, W']
+        weights = rows[:, :, :, tf.newaxis, :, tf.newaxis] * columns[:, :, tf.newaxis, :, tf.newaxis, :]
+        regions = boxes.shape[1]
+        weights = tf.reshape(weights, [-1, regions * self.grid**2, height * width])
+        pooled = tf.matmul(tf.cast(weights, reduced.dtype), reduced)
+        return tf.reshape(pooled, [-1, regions, self.grid, self.grid, self.filters])
+
+    def _weights(self, low, high, length):
+        """Mean bilinear weight of each of ``length`` cells for each grid cell: ``[B, R]`` to ``[B, R, grid, length]``."""
+        positions = self._positions(low, high)
+        positions = tf.clip_by_value(positions, 0.0, length - 1.0)
+        distance = tf.abs(positions[..., tf.newaxis] - tf.range(length, dtype=tf.float32))
+        return tf.reduce_mean(tf.maximum(1.0 - distance, 0.0), axis=-2)
+
+    def _positions(self, low, high):
+        """Feature coordinates of the samples, ``[B, R, grid, samples]``."""
+        count = self.grid * self.samples
+        fractions = tf.reshape((tf.range(count, dtype=tf.float32) + 0.5) / count, [self.grid, self.samples])
+        pixels = low[..., tf.newaxis, tf.newaxis] + (high - low)[..., tf.newaxis, tf.newaxis] * fractions
+        return pixels / self.stride - 0.5
+
+    def _crop_and_resize(self, features, boxes):
+        # One replicated cell around the map clamps samples beyond the outermost centres.
+        padded = tf.pad(features, [[0, 0], [1, 1], [1, 1], [0, 0]], mode="SYMMETRIC")
+        height, width = padded.shape[1:3]
+        count = self.grid * self.samples
+        # crop_and_resize samples at the ends of the box it is given: give it the first and last bin centres.
+        half_bin = (boxes[..., 2:] - boxes[..., :2]) / (2.0 * count)
+        ends = tf.concat([boxes[..., :2] + half_bin, boxes[..., 2:] - half_bin], axis=-1) / self.stride - 0.5 + 1.0
+        ends = box_lib.normalize(ends, tf.constant([height - 1.0, width - 1.0]))
+        batch, regions = tf.shape(boxes)[0], boxes.shape[1]
+        crops = tf.image.crop_and_resize(padded, tf.reshape(ends, [-1, 4]), tf.repeat(tf.range(batch), regions),
+                                         [count, count])
+        reduced = self.convolution(tf.cast(crops, self.compute_dtype))
+        cells = tf.reshape(reduced, [-1, regions, self.grid, self.samples, self.grid, self.samples, self.filters])
+        return tf.reduce_mean(cells, axis=(3, 5))
+
+
+class EntityFeatures(keras.layers.Layer):
+    """``f_i`` of each box: `RegionPooling`, and with a grid of more than one cell a linear map of all cells to D."""
+
+    def __init__(self, feature_size: int, *, stride: int, op: str, grid: int = 1, **kwargs):
+        super().__init__(**kwargs)
+        self.pooling = RegionPooling(feature_size, stride=stride, op=op, grid=grid, name="pooling")
+        self.project = keras.layers.Dense(feature_size, name="project") if grid > 1 else None
+
+    def call(self, features, boxes):
+        """``[B, H', W', C]`` and boxes ``[B, N, 4]`` (pixels) to ``[B, N, D]``."""
+        pooled = self.pooling(features, boxes)
+        cells, size = self.pooling.grid**2, self.pooling.filters
+        if self.project is None:
+            return tf.reshape(pooled, [-1, boxes.shape[1], size])
+        return self.project(tf.nn.relu(tf.reshape(pooled, [-1, boxes.shape[1], cells * size])))
+
+
+class PairFeatures(keras.layers.Layer):
+    """``f_ij`` of the union box of each pair. The union is symmetric, so each unordered pair is pooled once."""
+
+    def __init__(self, feature_size: int, *, stride: int, op: str, **kwargs):
+        super().__init__(**kwargs)
+        self.feature_size = feature_size
+        self.pooling = RegionPooling(feature_size, stride=stride, op=op, name="pooling")
+
+    def call(self, features, boxes):
+        """Features and boxes of all pairs.
+
+        Args:
+          features: ``[B, H', W', C]``.
+          boxes: float32 ``[B, N, 4]``, pixels.
+
+        Returns:
+          ``[B, N, N, D]`` features and float32 ``[B, N, N, 4]`` union boxes; axis 1 is the subject, axis 2 the object.
+        """
+        count = boxes.shape[1]
+        first, second = np.triu_indices(count)
+        unions = box_lib.union(tf.gather(boxes, first, axis=1), tf.gather(boxes, second, axis=1))
+        pooled = tf.reshape(self.pooling(features, unions), [-1, len(first), self.feature_size])
+        index = np.zeros([count, count], np.int32)
+        index[first, second] = index[second, first] = np.arange(len(first))
+        return tf.gather(pooled, index, axis=1), tf.gather(unions, index, axis=1)

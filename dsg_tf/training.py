@@ -1,0 +1,213 @@
+"""Training under a distribution strategy: steps, checkpoints, resuming, TensorBoard.
+
+A step is two compiled functions: one computes the loss terms and the gradient, one applies it. Between them the host
+looks at the numbers, so that a term that is not finite stops the run before it touches a weight.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import time
+from collections.abc import Callable
+
+import tensorflow as tf
+from absl import logging
+
+from dsg_tf import build, checkpoints, metrics, optimizers
+from dsg_tf.config import Config
+from dsg_tf.data import pipeline
+from dsg_tf.data.records import DatasetInfo
+from dsg_tf.losses import Losses
+
+
+class NonFiniteError(RuntimeError):
+    """A loss term or the gradient is not finite; the weights are those before the step."""
+
+
+class Trainer:
+    """Trains one model.
+
+    Args:
+      config: the settings.
+      info: the prepared data set in ``config.data_dir``.
+      strategy: where to run.
+      evaluate: called every ``config.eval_steps`` steps with (model, step), the averaged weights in place; returns
+        scalars for TensorBoard and the progress line.
+    """
+
+    def __init__(self, config: Config, info: DatasetInfo, strategy: tf.distribute.Strategy,
+                 evaluate: Callable[..., dict[str, float]]):
+        self.config, self.info, self.strategy, self.evaluate = config, info, strategy, evaluate
+        if config.batch_size % strategy.num_replicas_in_sync:
+            raise ValueError(f"--batch_size={config.batch_size} must be a multiple of the number of devices, "
+                             f"{strategy.num_replicas_in_sync}")
+        self.num_images = info.splits["train"].num_images
+        self.total_steps = math.ceil(config.epochs * self.num_images / config.batch_size)
+        vocabulary = info.vocabulary
+        with strategy.scope():
+            self.model = build.build_model(config, len(vocabulary.entities), len(vocabulary.relations))
+            self.schedule = optimizers.make_schedule(config, self.total_steps)
+            self.optimizer = optimizers.make_optimizer(config, self.schedule)
+            self.optimizer.build(self.model.trainable_variables)
+            if config.init_checkpoint:
+                checkpoints.initialize(self.model, config.init_checkpoint, config.init_modules)
+            self.average = (optimizers.MovingAverage(self.model.variables, config.ema_decay)
+                            if config.ema_decay else None)
+            self.step = tf.Variable(0, dtype=tf.int64, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
+        self.losses = Losses(self.model.detector.anchors, len(vocabulary.relations), config)
+        items = {"model": self.model, "optimizer": self.optimizer, "step": self.step}
+        if self.average is not None:
+            items["average"] = self.average
+        self.manager = tf.train.CheckpointManager(tf.train.Checkpoint(**items),
+                                                  checkpoints.checkpoint_dir(config.model_dir), max_to_keep=2)
+        self._forward_backward = tf.function(self._replica_gradients, jit_compile=config.jit_compile or None)
+
+    def train(self) -> None:
+        """Trains to the last step, from the last checkpoint in the model directory where there is one.
+
+        Raises:
+          NonFiniteError: names the loss term and the step.
+        """
+        if self.manager.restore_or_initialize():
+            logging.info("resuming after step %d from %s", int(self.step.numpy()), self.manager.latest_checkpoint)
+        first = int(self.step.numpy())
+        if first >= self.total_steps:
+            return
+        batches = iter(self.strategy.experimental_distribute_dataset(self._batches(first)))
+        writer = tf.summary.create_file_writer(os.path.join(self.config.model_dir, "train"))
+        progress = _Progress(self.config.batch_size, self.total_steps, first)
+        with writer.as_default():
+            tf.summary.text("config", _as_markdown(self.config), step=first)
+            for step in range(first + 1, self.total_steps + 1):
+                self._profile(step)
+                scalars = self._checked_step(next(batches), step)
+                if step % self.config.log_steps == 0 or step == self.total_steps:
+                    self._log(scalars, step, progress)
+                self._after_step(step)
+
+    def _batches(self, first_step: int) -> tf.data.Dataset:
+        spec = build.input_spec(self.config, self.info, "train", training=True)
+        shards = self.info.shard_paths(self.config.data_dir, "train")
+        return pipeline.train_batches(shards, spec, self.config.batch_size, self.config.seed, first_step,
+                                      self.num_images)
+
+    def _checked_step(self, batch, step: int) -> dict[str, float]:
+        """One step: gradients, check, update."""
+        gradients, scalars = self.compute(batch)
+        scalars = {name: float(value) for name, value in scalars.items()}
+        for name, value in scalars.items():
+            if not math.isfinite(value):
+                raise NonFiniteError(
+                    f"step {step}: {name} is {value}, the other values are {scalars}. The weights are still those of step "
+                    f"{step - 1}. A smaller --learning_rate, more --warmup_steps or a smaller --clip_norm often helps.")
+        self.apply(gradients)
+        return scalars
+
+    @tf.function
+    def compute(self, batch):
+        """Gradients of a global batch, summed over the devices, and the scalars to log."""
+        gradients, scalars = self.strategy.run(self._summed_gradients, args=(batch,))
+        return gradients, {name: self.strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)
+                           for name, value in scalars.items()}
+
+    def _summed_gradients(self, batch):
+        gradients, scalars = self._forward_backward(batch)
+        replica = tf.distribute.get_replica_context()
+        gradients = replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        norm = tf.linalg.global_norm(gradients)
+        if self.config.clip_norm:
+            gradients, _ = tf.clip_by_global_norm(gradients, self.config.clip_norm, use_norm=norm)
+        return gradients, {**scalars, "optim/gradient_norm": norm}
+
+    def _replica_gradients(self, batch):
+        """Gradients of this device's part of the batch, and its scalars."""
+        with tf.GradientTape() as tape:
+            outputs = self.model(batch, training=True)
+            terms = self.losses(outputs, batch)
+            total = self.losses.total(terms) / self.strategy.num_replicas_in_sync
+        variables = self.model.trainable_variables
+        gradients = tape.gradient(total, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        scalars = {f"loss/{name}": value for name, value in terms.items()}
+        scalars["loss/total"] = total * self.strategy.num_replicas_in_sync
+        found = metrics.referring_iou(outputs, batch)
+        weights = tf.cast(batch["query_mask"], tf.float32)
+        for name in ("subject_iou", "object_iou"):
+            scalars[f"metric/{name}"] = tf.math.divide_no_nan(tf.reduce_sum(found[name] * weights),
+                                                              tf.reduce_sum(weights))
+        return gradients, scalars
+
+    @tf.function
+    def apply(self, gradients):
+        """Updates the weights with what `compute` returned, and their average."""
+        def update(gradients):
+            pairs = list(zip(gradients, self.model.trainable_variables))
+            self.optimizer.apply_gradients(pairs, skip_gradients_aggregation=True)
+
+        self.strategy.run(update, args=(gradients,))
+        self.step.assign_add(1)
+        if self.average is not None:
+            self.average.update(self.step)
+
+    def _log(self, scalars, step, progress):
+        rate = self.schedule(step - 1) if callable(self.schedule) else self.schedule
+        scalars = {**scalars, "optim/learning_rate": float(rate), "input/images_per_second": progress.rate(step)}
+        for name, value in scalars.items():
+            tf.summary.scalar(name, value, step=step)
+        logging.info("%s", progress.line(step, scalars))
+
+    def _after_step(self, step: int) -> None:
+        last = step == self.total_steps
+        if step % self.config.checkpoint_steps == 0 or last:
+            self.manager.save(checkpoint_number=step)
+        if self.config.eval_steps and step % self.config.eval_steps == 0 and not last:
+            self.run_evaluation(step)
+
+    def run_evaluation(self, step: int) -> None:
+        """Evaluates the averaged weights, or the weights themselves without an average."""
+        if self.average is None:
+            scalars = self.evaluate(self.model, step)
+        else:
+            with self.strategy.scope(), self.average.swapped_in():
+                scalars = self.evaluate(self.model, step)
+        logging.info("step %d, validation: %s", step, ", ".join(f"{k} {v:.4f}" for k, v in scalars.items()))
+
+    def _profile(self, step: int) -> None:
+        if not self.config.profile_steps:
+            return
+        first, last = self.config.profile_steps
+        if step == first:
+            tf.profiler.experimental.start(os.path.join(self.config.model_dir, "train"))
+        elif step == last:
+            tf.profiler.experimental.stop()
+
+
+class _Progress:
+    """The line that tells how far training is, how fast, and when it ends."""
+
+    def __init__(self, batch_size: int, total_steps: int, first_step: int):
+        self._batch_size, self._total = batch_size, total_steps
+        self._last_step, self._last_time = first_step, time.monotonic()
+        self._rate = 0.0
+
+    def rate(self, step: int) -> float:
+        """Images per second since the last call."""
+        now = time.monotonic()
+        steps = step - self._last_step
+        if steps:
+            self._rate = steps * self._batch_size / (now - self._last_time)
+        self._last_step, self._last_time = step, now
+        return self._rate
+
+    def line(self, step: int, scalars: dict[str, float]) -> str:
+        seconds = (self._total - step) * self._batch_size / self._rate
+        terms = " ".join(f"{name.split('/')[1]} {value:.3f}" for name, value in scalars.items()
+                         if name.startswith(("loss/", "metric/")))
+        left = f"{seconds / 3600:.1f} h" if seconds > 5400 else f"{seconds / 60:.1f} min"
+        return f"step {step}/{self._total}  {terms}  {self._rate:.1f} images/s, {left} left"
+
+
+def _as_markdown(config: Config) -> str:
+    rows = [f"| {name} | {value} |" for name, value in dataclasses.asdict(config).items()]
+    return "\n".join(["| setting | value |", "|---|---|", *rows])

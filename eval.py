@@ -1,0 +1,72 @@
+"""Evaluates a trained model, or asks it about a photo.
+
+  python eval.py --model_dir=DIR --split=test [--data_dir=...]
+  python eval.py --model_dir=DIR --image=photo.jpg --query "red rubber cube, left, blue metal sphere" --output=out.png
+"""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import json
+import sys
+
+from absl import app, flags
+
+from dsg_tf import checkpoints, evaluation, inference, visualize
+from dsg_tf.data.records import DatasetInfo
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("model_dir", None, "directory of the trained model", required=True)
+flags.DEFINE_string("split", "test", "split to evaluate")
+flags.DEFINE_string("data_dir", "", "prepared data set; default: the one the model was trained on")
+flags.DEFINE_integer("max_images", 0, "evaluate so many images only; 0: all", lower_bound=0)
+flags.DEFINE_string("image", "", "a photo to ask about, in place of a split")
+flags.DEFINE_multi_string("query", [], '"subject, relation, object"; may be given several times')
+flags.DEFINE_string("output", "", "where to draw the answers about --image (PNG)")
+flags.DEFINE_boolean("debug", False, "show the stack trace of an error")
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments: {argv[1:]}")
+    try:
+        if FLAGS.image:
+            ask()
+        elif FLAGS.query or FLAGS.output:
+            raise ValueError("--query and --output go with --image")
+        else:
+            evaluate()
+    except (ValueError, FileNotFoundError) as error:
+        if FLAGS.debug:
+            raise
+        sys.exit(f"eval.py: {error}")
+
+
+def evaluate() -> None:
+    model, config, vocabulary, step = checkpoints.load_model(FLAGS.model_dir)
+    data_dir = FLAGS.data_dir or config.data_dir
+    info = DatasetInfo.load(data_dir)
+    if info.vocabulary != vocabulary:
+        raise ValueError(f"--data_dir={data_dir} has another vocabulary than the model in --model_dir={FLAGS.model_dir}")
+    summary = evaluation.evaluate_split(model, config, info, FLAGS.split, step, data_dir=data_dir,
+                                        model_dir=FLAGS.model_dir, max_images=FLAGS.max_images)
+    print(evaluation.table([summary]))
+
+
+def ask() -> None:
+    if not FLAGS.query:
+        raise ValueError("--image needs a --query, such as \"person, riding, horse\"")
+    predictor = inference.Predictor.load(FLAGS.model_dir)
+    with open(FLAGS.image, "rb") as file:
+        encoded = file.read()
+    answers = predictor.answer(encoded, FLAGS.query)
+    for answer in answers:
+        print(json.dumps(answer.as_dict()))
+    if FLAGS.output:
+        visualize.save_png(predictor.draw(encoded, answers), FLAGS.output)
+
+
+if __name__ == "__main__":
+    app.run(main)
