@@ -29,8 +29,7 @@ def from_x0_y0_x1_y1(box) -> list:
 
 def scale(boxes, factors_yx):
     """Multiplies boxes ``[..., 4]`` by ``factors_yx`` ``[..., 2]`` (y, x); broadcasts, tensors or arrays."""
-    concat = tf.concat if tf.is_tensor(boxes) or tf.is_tensor(factors_yx) else np.concatenate
-    return boxes * concat([factors_yx, factors_yx], -1)
+    return boxes * _twice(factors_yx)
 
 
 def flip_horizontal(boxes, width):
@@ -42,7 +41,8 @@ def flip_horizontal(boxes, width):
 
 def normalize(boxes, size):
     """Divides boxes ``[..., 4]`` by ``size`` ``[..., 2]`` (height, width): coordinates in [0, 1]."""
-    return scale(boxes, 1.0 / size)
+    # Not a product with 1 / size, whose rounding puts whole numbers of the metric's cells off by one.
+    return boxes / _twice(size)
 
 
 def union(first, second):
@@ -73,3 +73,8 @@ def decode(deltas, anchors, weights=REFINE_WEIGHTS):
 def non_empty(boxes):
     """True where a box ``[..., 4]`` has a positive height and width."""
     return tf.reduce_all(boxes[..., 2:] > boxes[..., :2], -1)
+
+
+def _twice(values_yx):
+    concat = tf.concat if tf.is_tensor(values_yx) else np.concatenate
+    return concat([values_yx, values_yx], -1)

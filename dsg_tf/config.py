@@ -87,7 +87,7 @@ class Config:
                                                                            "refine, entity, relation", minimum=0)
 
     # Optimisation.
-    optimizer: str = _setting("sgd", "Keras optimizer; lamb and lookahead (over adamw) need the extra [addons]",
+    optimizer: str = _setting("sgd", "Keras optimizer; lamb and lookahead (over adam) need the extra [addons]",
                               ("sgd", "adamw", "rmsprop", "lamb", "lookahead"))
     learning_rate: float = _setting(1e-3, "peak learning rate, for the global batch", minimum=0)
     schedule: str = _setting("stepwise", "halved --num_halvings times at equal distances, or a cosine to zero",

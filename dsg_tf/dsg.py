@@ -25,7 +25,7 @@ class DSG(keras.Model):
     """
 
     def __init__(self, *, detector, entity_features, pair_features, graph, classifier, refiner, labeler, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)  # Under mixed precision image_size stays float32.
         self.detector = detector
         self.entity_features, self.pair_features = entity_features, pair_features
         self.graph = graph

@@ -110,8 +110,8 @@ def _refine_loss(config: Config) -> Callable[..., tf.Tensor]:
         return tf.reduce_sum(_smooth_l1(deltas - target, beta), axis=-1)
 
     def giou(deltas, proposals, truth, counts):
-        del counts
-        return tfa.losses.giou_loss(truth, box_lib.decode(deltas, proposals))
+        losses = tfa.losses.giou_loss(truth, box_lib.decode(deltas, proposals))
+        return tf.reshape(losses, tf.shape(counts))  # It drops axes of length 1.
 
     if config.refine_loss == "giou":
         tfa = addons.load("--refine_loss=giou")

@@ -16,9 +16,14 @@ NO_WEIGHT_DECAY = ["bias", "gamma", "beta", "embeddings"]
 
 
 def make_schedule(config: Config, total_steps: int):
-    """Learning rate as a function of the step: halvings at equal distances or a cosine, after a linear warm-up."""
+    """Learning rate as a function of the step, or the rate itself where it is always the same.
+
+    Halvings at equal distances or a cosine, after a linear warm-up.
+    """
     if config.schedule == "cosine":
         schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate, max(total_steps, 1))
+    elif config.num_halvings == 0:
+        schedule = config.learning_rate
     else:
         pieces = config.num_halvings + 1
         schedule = keras.optimizers.schedules.PiecewiseConstantDecay(
@@ -33,7 +38,7 @@ def make_optimizer(config: Config, schedule):
     """The optimizer that ``config.optimizer`` names.
 
     Raises:
-      ValueError: it needs the extra [addons], which is not installed.
+      ValueError: it needs the extra [addons], which is not installed, or it has no weight decay.
     """
     rates = {"learning_rate": schedule, "weight_decay": config.weight_decay or None}
     if config.optimizer == "sgd":
@@ -45,9 +50,11 @@ def make_optimizer(config: Config, schedule):
     else:
         tfa = addons.load(f"--optimizer={config.optimizer}")
         if config.optimizer == "lamb":
-            return tfa.optimizers.LAMB(learning_rate=schedule, weight_decay_rate=config.weight_decay,
+            return tfa.optimizers.LAMB(learning_rate=schedule, weight_decay=config.weight_decay,
                                        exclude_from_weight_decay=NO_WEIGHT_DECAY)
-        return tfa.optimizers.Lookahead(tfa.optimizers.AdamW(learning_rate=schedule, weight_decay=config.weight_decay))
+        if config.weight_decay:  # Inside Lookahead it would take biases too, at a strength without the learning rate.
+            raise ValueError(f"--weight_decay={config.weight_decay} does not go with --optimizer=lookahead")
+        return tfa.optimizers.Lookahead(keras.optimizers.legacy.Adam(learning_rate=schedule))
     if config.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=NO_WEIGHT_DECAY)
     return optimizer

@@ -50,7 +50,8 @@ class Trainer:
             self.model = build.build_model(config, len(vocabulary.entities), len(vocabulary.relations))
             self.schedule = optimizers.make_schedule(config, self.total_steps)
             self.optimizer = optimizers.make_optimizer(config, self.schedule)
-            self.optimizer.build(self.model.trainable_variables)
+            if hasattr(self.optimizer, "build"):  # Those of tensorflow-addons make their variables in the first step.
+                self.optimizer.build(self.model.trainable_variables)
             if config.init_checkpoint:
                 checkpoints.initialize(self.model, config.init_checkpoint, config.init_modules)
             self.average = (optimizers.MovingAverage(self.model.variables, config.ema_decay)
@@ -143,7 +144,8 @@ class Trainer:
         """Updates the weights with what `compute` returned, and their average."""
         def update(gradients):
             pairs = list(zip(gradients, self.model.trainable_variables))
-            self.optimizer.apply_gradients(pairs, skip_gradients_aggregation=True)
+            # The only name of this argument that tensorflow-addons' optimizers know too.
+            self.optimizer.apply_gradients(pairs, experimental_aggregate_gradients=False)
 
         self.strategy.run(update, args=(gradients,))
         self.step.assign_add(1)

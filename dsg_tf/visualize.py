@@ -21,6 +21,8 @@ _PAPER = (255, 255, 255)
 _MARGIN = 12
 # Images are scaled until their longer side is in this range: legible, and not huge.
 _LONGER_SIDE = (480, 800)
+# Room for the heading of a tall and narrow image.
+_COLUMN_WIDTH = 380
 _CAPTION_SIZE, _HEADING_SIZE, _LABEL_SIZE = 20, 15, 14
 
 
@@ -89,12 +91,16 @@ def query_panel(image, query_text, truth, prediction, scores=None, ious=None):
     factors_yx = np.array([size[1] / image.height, size[0] / image.width], np.float32)
     image = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
 
-    heading = "prediction"
+    heading = [("prediction", _TEXT_COLOR)]
     if ious is not None:
-        heading += f"   IoU: subject {ious[0]:.2f}, object {ious[1]:.2f}"
+        heading += [
+            (f"subject IoU {ious[0]:.2f}", SUBJECT_COLOR),
+            (f"object IoU {ious[1]:.2f}", OBJECT_COLOR),
+        ]
     pictures = [_titled(_draw_roles(image, prediction, scores, factors_yx), heading)]
     if truth is not None:
-        pictures.insert(0, _titled(_draw_roles(image, truth, None, factors_yx), "ground truth"))
+        heading = [("ground truth", _TEXT_COLOR)]
+        pictures.insert(0, _titled(_draw_roles(image, truth, None, factors_yx), heading))
     body = grid(pictures, columns=len(pictures))
     caption = _caption(query_text, body.width - 2 * _MARGIN)
     return _stack([caption, body])
@@ -152,6 +158,8 @@ def _draw_frame(draw, frame, color, width, inset):
     left, top, right, bottom = frame
     inset = min(inset, (right - left) // 2, (bottom - top) // 2)
     left, top, right, bottom = left + inset, top + inset, right - inset, bottom - inset
+    # Pillow lets a line that is too wide for its box run over the edge.
+    width = min(width, (right - left) // 2 + 1, (bottom - top) // 2 + 1)
     draw.rectangle((left - 1, top - 1, right + 1, bottom + 1), outline=_PAPER)
     draw.rectangle((left, top, right, bottom), outline=color, width=width)
 
@@ -181,7 +189,8 @@ def _overlap(one, two):
 
 
 def _titled(picture, heading):
-    return _stack([_text([(heading, _TEXT_COLOR)], _HEADING_SIZE, picture.width), picture])
+    width = max(picture.width, _COLUMN_WIDTH)
+    return _stack([_text(heading, _HEADING_SIZE, width), picture])
 
 
 def _caption(query_text, width):

@@ -40,13 +40,14 @@ def random_scene(seed, name="image", size=(48, 60), num_boxes=5, num_relations=9
     rng = np.random.default_rng(seed)
     corners = rng.uniform([0, 0], [size[0] - 9, size[1] - 9], [num_boxes, 2])
     sizes = rng.uniform(2, 9, [num_boxes, 2])
-    pairs = [(i, r, j) for i, r, j in itertools.product(range(num_boxes), range(3), range(num_boxes)) if i != j]
+    rows = itertools.product(range(num_boxes), range(3), range(num_boxes))
+    rows = [(subject, relation, obj) for subject, relation, obj in rows if subject != obj]
     return make_scene(
         name,
         rng.integers(0, 256, [*size, 3], dtype=np.uint8),
         np.concatenate([corners, corners + sizes], 1),
         rng.integers(0, 4, num_boxes),
-        rng.permutation(pairs)[:num_relations],
+        rng.permutation(rows)[:num_relations],
     )
 
 
@@ -172,6 +173,7 @@ def test_an_image_alone_looks_as_in_the_batch(tmp_path):
         ((60, 80), (60, 80)),
         ((30, 40), (60, 80)),
         ((600, 800), (60, 80)),
+        ((45, 59), (60, 79)),  # 78.67, to the nearest pixel
         ((90, 40), (70, 31)),  # short 60 asks for 135 x 60, but only 70 rows are there
         ((20, 80), (22, 90)),  # short 60 asks for 60 x 240, the long side may be 90
         ((1, 400), (1, 90)),  # never less than a pixel
@@ -205,7 +207,7 @@ def test_boxes_stay_on_their_pixels(tmp_path, size):
         # The light is where the box is: same centre of mass and, antialiased, the same amount.
         ys, xs = np.indices(image.shape) + 0.5
         centre = [(ys * image).sum() / image.sum(), (xs * image).sum() / image.sum()]
-        np.testing.assert_allclose(centre, [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2], atol=0.05)
+        np.testing.assert_allclose(centre, (box[:2] + box[2:]) / 2, atol=0.05)
         area = (box[2] - box[0]) * (box[3] - box[1])
         np.testing.assert_allclose(image.sum(), area, rtol=0.02)
     assert len({batch["boxes"][0, 0, 1].item() for batch in batches}) == 2
@@ -233,8 +235,9 @@ def test_the_mirrored_twin_gives_the_mirrored_batch(tmp_path, size):
     questions with left and right exchanged."""
     scene = random_scene(5, size=size)
     (tmp_path / "twin").mkdir()
-    ours = train(write(tmp_path, [scene]), make_spec(color_jitter=0.2), 1, steps=12)
-    theirs = train(write(tmp_path / "twin", [mirrored(scene)]), make_spec(color_jitter=0.2), 1, steps=12)
+    spec = make_spec(color_jitter=0.2)
+    ours = train(write(tmp_path, [scene]), spec, 1, steps=12)
+    theirs = train(write(tmp_path / "twin", [mirrored(scene)]), spec, 1, steps=12)
     for one, two in zip(ours, theirs):
         width = int(one["image_size"][0, 1])
         np.testing.assert_allclose(
@@ -297,6 +300,15 @@ def test_an_epoch_is_a_permutation_and_batches_cross_its_end(tmp_path, monkeypat
     epochs = [tuple(seen[k : k + 11]) for k in range(0, 44, 11)]
     assert all(sorted(epoch) == list(range(11)) for epoch in epochs)
     assert len(set(epochs)) == 4
+
+
+def test_shards_are_shuffled_too(tmp_path, monkeypatch):
+    """Blocks of one record keep their order, so what changes is the order of the shards."""
+    monkeypatch.setattr(pipeline, "SHUFFLE_BLOCK", 1)
+    files = write(tmp_path, numbered_scenes(6), num_shards=6)
+    seen = numbers(train(files, make_spec(), 6, batch_size=6, steps=4))
+    epochs = [tuple(seen[k : k + 6]) for k in range(0, 24, 6)]
+    assert all(sorted(epoch) == list(range(6)) for epoch in epochs) and len(set(epochs)) > 1
 
 
 def test_batches_depend_on_seed_and_step_alone(tmp_path):
@@ -414,7 +426,8 @@ def test_evaluation_refuses_to_cut(tmp_path, name):
 def test_scenes_without_boxes_relations_or_queries(tmp_path):
     scenes = [make_scene("empty"), make_scene("no relations", boxes=[[0, 0, 9, 9]], entities=[3])]
     files = write(tmp_path, scenes)
-    for batch in evaluate(files, make_spec(), 2) + train(files, make_spec(), 2, batch_size=2, steps=4):
+    trained = train(files, make_spec(), 2, batch_size=2, steps=4)
+    for batch in evaluate(files, make_spec(), 2) + trained:
         assert sorted(batch["box_mask"].sum(axis=1)) == [0, 1]
         assert not batch["query_mask"].any()
         assert not batch["subject_of"].any() and not batch["object_of"].any()

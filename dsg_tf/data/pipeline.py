@@ -147,8 +147,7 @@ def _training_example(record, spec, key):
 
 
 def _evaluation_example(record, spec):
-    scene = _parse(record)
-    _check_nothing_is_cut(scene, spec)
+    scene = _checked_to_fit(_parse(record), spec)
     return _pad(_resize(scene, spec), spec) | {
         "seed": tf.zeros([2], tf.int32),
         "example_mask": tf.constant(True),
@@ -235,7 +234,8 @@ def _keep_boxes(scene, limit):
         tf.fill([count], -1), kept[:, tf.newaxis], tf.range(tf.size(kept))
     )
     subject, relation, object_ = tf.unstack(scene["relations"], axis=1)
-    relations = tf.stack([tf.gather(number_of, subject), relation, tf.gather(number_of, object_)], 1)
+    subject, object_ = tf.gather(number_of, subject), tf.gather(number_of, object_)
+    relations = tf.stack([subject, relation, object_], axis=1)
     relations = tf.boolean_mask(relations, tf.reduce_min(relations, axis=1) >= 0)
 
     subject_of = tf.gather(scene["subject_of"], kept, axis=1)
@@ -285,13 +285,17 @@ def _pad_to(tensor, shape, value=0):
     return tf.ensure_shape(tf.pad(tensor, paddings, constant_values=value), shape)
 
 
-def _check_nothing_is_cut(scene, spec):
+def _checked_to_fit(scene, spec):
+    """The scene; an error that names the image if it holds more than a batch has room for."""
+    checks = []
     for name in ("boxes", "relations", "queries"):
         count, limit = tf.shape(scene[name])[0], getattr(spec, f"max_{name}")
-        tf.debugging.Assert(
-            count <= limit,
-            ["image", scene["image_id"], "has", count, name, f"but InputSpec.max_{name} is", limit],
-        )
+        message = ["image", scene["image_id"], "has", count, name]
+        message += [f"but InputSpec.max_{name} is", limit]
+        checks.append(tf.debugging.Assert(count <= limit, message))
+    # Without this the padding may run first, and fail with a message that names nothing.
+    with tf.control_dependencies(checks):
+        return {name: tf.identity(tensor) for name, tensor in scene.items()}
 
 
 def _checked(files, batch_size):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+from PIL import Image
 
 SAMPLES = 2  # Rays a side of each pixel.
 BLOCK = [(row, column) for row in range(SAMPLES) for column in range(SAMPLES)]
@@ -17,9 +18,9 @@ FOCAL_LENGTH = 350.0 / 320.0  # In image widths: a 35 mm lens on a 32 mm sensor.
 NO_OBJECT = -1
 # Shares of the light that surfaces reflect.
 RUBBER_GLOSS = np.float32(0.0012)
-METAL_DIFFUSE = np.float32(0.3)
+METAL_DIFFUSE = np.float32(0.22)
 METAL_TINT = np.float32(1.5)
-METAL_GLOSS = np.float32(0.03)
+METAL_GLOSS = np.float32(0.12)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,25 +103,37 @@ class Light:
     radius: float
 
 
-def render(camera: Camera, solids: list[Solid], lights: list[Light], ambient: float, ground: float):
-    """Draws a scene.
+@dataclasses.dataclass(frozen=True)
+class View:
+    """What a camera sees, before it is lit.
 
-    Args:
-      camera: where from.
-      solids: the objects.
-      lights: the lamps.
-      ambient: light that comes from everywhere.
-      ground: brightness of the plane.
-
-    Returns:
-      float32 ``[H, W, 3]`` in 0 to 1 (linear), and int ``[H, W]``: the object that covers at least half of each pixel,
-      `NO_OBJECT` elsewhere.
+    Attributes:
+      camera, solids: of the scene.
+      index: int8 ``[H * SAMPLES, W * SAMPLES]``, the object at each sample or `NO_OBJECT`.
+      hits: per object its rows and columns of samples, and there the rays ``[3, ...]``, distances and normals.
     """
+
+    camera: Camera
+    solids: list[Solid]
+    index: np.ndarray
+    hits: list[tuple]
+
+    def owners(self) -> np.ndarray:
+        """int ``[H, W]``: the object with at least half of each pixel's samples (the first of two), or `NO_OBJECT`."""
+        owners = np.full([self.camera.height, self.camera.width], NO_OBJECT)
+        for number in reversed(range(len(self.solids))):
+            rows, columns = self.hits[number][:2]
+            most = _block_sum((self.index[rows, columns] == number).astype(np.int8)) * 2 >= SAMPLES**2
+            pixels = tuple(slice(s.start // SAMPLES, s.stop // SAMPLES) for s in (rows, columns))
+            owners[pixels][most] = number
+        return owners
+
+
+def look(camera: Camera, solids: list[Solid]) -> View:
+    """Casts the rays."""
     size = camera.height * SAMPLES, camera.width * SAMPLES
-    picture = _plane(camera, solids, lights, ambient, ground).repeat(SAMPLES, axis=0).repeat(SAMPLES, axis=1)
-    picture = np.repeat(picture[None], 3, axis=0)  # [3, H * SAMPLES, W * SAMPLES]
     depth, index = np.full(size, np.inf, np.float32), np.full(size, NO_OBJECT, np.int8)
-    views = []
+    hits = []
     for number, solid in enumerate(solids):
         rows, columns = _screen_rectangle(camera, solid)
         rays = camera.rays(rows, columns, SAMPLES)
@@ -128,9 +141,27 @@ def render(camera: Camera, solids: list[Solid], lights: list[Light], ambient: fl
         nearer = distance < depth[rows, columns]
         depth[rows, columns][nearer] = distance[nearer]
         index[rows, columns][nearer] = number
-        views.append((rows, columns, rays, distance, normals))
-    for number, (solid, (rows, columns, rays, distance, normals)) in enumerate(zip(solids, views)):
-        whole, shaded = _samples_to_shade(index[rows, columns] == number)
+        hits.append((rows, columns, rays, distance, normals))
+    return View(camera, solids, index, hits)
+
+
+def shade(view: View, lights: list[Light], ambient: float, ground: float) -> np.ndarray:
+    """Lights a scene.
+
+    Args:
+      view: from `look`.
+      lights: the lamps.
+      ambient: light that comes from everywhere.
+      ground: brightness of the plane.
+
+    Returns:
+      float32 ``[H, W, 3]``, linear light; 1 is white.
+    """
+    camera, solids = view.camera, view.solids
+    plane = _plane(camera, solids, lights, ambient, ground).repeat(SAMPLES, axis=0).repeat(SAMPLES, axis=1)
+    picture = np.repeat(plane[None], 3, axis=0)  # [3, H * SAMPLES, W * SAMPLES]
+    for number, (solid, (rows, columns, rays, distance, normals)) in enumerate(zip(solids, view.hits)):
+        whole, shaded = _samples_to_shade(view.index[rows, columns] == number)
         rays, normals = rays[:, shaded], normals[:, shaded]
         points = camera.position[:, None] + rays * distance[shaded]
         others = solids[:number] + solids[number + 1:]
@@ -138,7 +169,7 @@ def render(camera: Camera, solids: list[Solid], lights: list[Light], ambient: fl
         region[:, shaded] = _surface(solid, points, normals, rays, others, lights, ambient, ground)
         for row, column in BLOCK[1:]:
             region[:, row::SAMPLES, column::SAMPLES][:, whole] = region[:, ::SAMPLES, ::SAMPLES][:, whole]
-    return np.moveaxis(_block_sum(picture), 0, -1) / np.float32(SAMPLES**2), _owners(index, views)
+    return np.moveaxis(_block_sum(picture), 0, -1) / np.float32(SAMPLES**2)
 
 
 def _dot(first, second):
@@ -158,17 +189,6 @@ def _samples_to_shade(seen):
     for row, column in BLOCK[1:]:
         shaded[row::SAMPLES, column::SAMPLES] &= ~whole
     return whole, shaded
-
-
-def _owners(index, views) -> np.ndarray:
-    """The object with at least half of each pixel's samples; the first, where two have half each."""
-    owners = np.full([index.shape[0] // SAMPLES, index.shape[1] // SAMPLES], NO_OBJECT)
-    for number in reversed(range(len(views))):
-        rows, columns = views[number][:2]
-        most = _block_sum((index[rows, columns] == number).astype(np.int8)) * 2 >= SAMPLES**2
-        pixels = tuple(slice(s.start // SAMPLES, s.stop // SAMPLES) for s in (rows, columns))
-        owners[pixels][most] = number
-    return owners
 
 
 def _screen_rectangle(camera: Camera, solid: Solid) -> tuple[slice, slice]:
@@ -272,10 +292,10 @@ def _toward(light: Light, points):
 
 
 def _plane(camera: Camera, solids, lights, ambient, ground):
-    """The plane with its shadows, float32 ``[H, W]``; it is smooth, so every other pixel is shaded."""
+    """The plane with its shadows, float32 ``[H, W]``; it is smooth, so it is shaded at every third pixel only."""
     height, width = camera.height, camera.width
-    rays = camera.rays(slice(0, height, 2), slice(0, width, 2))
-    shape = rays.shape[1:]
+    rays = camera.rays(slice(1, height + 2, 3), slice(1, width + 2, 3))
+    rows, columns = rays.shape[1:]
     rays = rays.reshape(3, -1)
     points = camera.position[:, None] - rays * (camera.position[2] / np.minimum(rays[2], np.float32(-1e-3)))
     light = ambient * _contact(points, solids)
@@ -283,9 +303,8 @@ def _plane(camera: Camera, solids, lights, ambient, ground):
         direction, length = _toward(lamp, points)
         facing = np.maximum(direction[2], 0) * np.float32(lamp.power) / length**2
         light += facing * _visibility(points, direction, length, lamp, solids)
-    plane = (ground * light).reshape(shape).repeat(2, axis=0).repeat(2, axis=1)[:height, :width]
-    plane[1:-1, 1:-1] = (plane[:-2, 1:-1] + plane[2:, 1:-1] + plane[1:-1, :-2] + plane[1:-1, 2:]) / 4
-    return plane.astype(np.float32)
+    coarse = Image.fromarray((ground * light).reshape(rows, columns))
+    return np.asarray(coarse.resize((columns * 3, rows * 3), Image.BILINEAR))[:height, :width]
 
 
 def _surface(solid: Solid, points, normals, rays, others, lights, ambient, ground):
@@ -293,7 +312,7 @@ def _surface(solid: Solid, points, normals, rays, others, lights, ambient, groun
     diffuse = ambient * (np.float32(0.725) + np.float32(0.275) * normals[2]) * _contact(points, others)
     gloss = np.zeros(points.shape[1], np.float32)
     mirrored = rays - 2 * _dot(rays, normals) * normals
-    exponent = 60.0 if solid.shiny else 12.0
+    exponent = 40.0 if solid.shiny else 12.0
     for lamp in lights:
         direction, length = _toward(lamp, points)
         seen = _visibility(points, direction, length, lamp, others)
@@ -304,7 +323,7 @@ def _surface(solid: Solid, points, normals, rays, others, lights, ambient, groun
         return color * diffuse + RUBBER_GLOSS * gloss
     # Metal mirrors the plane below, and above a dark room.
     up = mirrored[2]
-    world = np.where(up < 0, ground * (0.35 + 0.35 * np.minimum(-up, 1)), 0.03 + 0.05 * up).astype(np.float32)
+    world = np.where(up < 0, ground * (0.15 + 0.45 * np.minimum(-up, 1)), 0.01 + 0.04 * up).astype(np.float32)
     edge = np.float32(0.3) * np.clip(1 + _dot(rays, normals), 0, 1) ** 4  # At grazing angles it mirrors without tint.
     tint = METAL_TINT * color**1.5 * (1 - edge) + edge
     return METAL_DIFFUSE * color**1.5 * diffuse + tint * world + METAL_GLOSS * (0.3 + tint) * gloss

@@ -34,7 +34,7 @@ CAMERA = (7.40, -6.50, 5.30)
 CAMERA_JITTER = 0.5
 TARGET = (0.0, 0.0, 0.0)
 # Position, power, radius of the half shadow: key, fill and back lamp.
-LAMPS = (((6.45, -2.91, 4.26), 9.0, 0.5), ((-4.67, -4.01, 3.01), 4.0, 1.5), ((-1.17, 2.65, 5.82), 4.0, 0.8))
+LAMPS = (((6.45, -2.91, 4.26), 11.0, 0.5), ((-4.67, -4.01, 3.01), 5.0, 1.5), ((-1.17, 2.65, 5.82), 4.0, 0.8))
 LAMP_JITTER = 1.0
 GAMMA = 255 * np.linspace(0, 1, 4096, dtype=np.float32) ** (1 / 2.2)  # Linear light to 8-bit display values.
 AMBIENT = 0.20
@@ -57,13 +57,14 @@ def render_scene(seed: int, index: int, height: int = 240, width: int = 320) -> 
         lights = [Light((position + rng.uniform(-1, 1, 3) * LAMP_JITTER).astype(np.float32), power, radius)
                   for position, power, radius in LAMPS]
         solids, words = _place(rng, camera)
-        picture, owner = raycast.render(camera, solids, lights, AMBIENT, GROUND)
-        pixels = np.bincount(owner[owner >= 0], minlength=len(solids))
-        if pixels.min() >= MIN_PIXELS * height * width:
+        view = raycast.look(camera, solids)
+        owners = view.owners()
+        if np.bincount(owners[owners >= 0], minlength=len(solids)).min() >= MIN_PIXELS * height * width:
             break
+    picture = raycast.shade(view, lights, AMBIENT, GROUND)
     return Scene(
         image_id=f"synthetic_{seed}_{index:06d}.jpg", image=_encode(picture, rng), height=height, width=width,
-        boxes=visible_boxes(owner, len(solids)),
+        boxes=visible_boxes(owners, len(solids)),
         entities=np.array([clevr_classes.entity_id(*w) for w in words], np.int64),
         relations=spatial_relations(np.array([s.center for s in solids]), directions(camera)))
 
@@ -123,11 +124,11 @@ def _place(rng, camera: Camera) -> tuple[list[Solid], list[tuple[str, str, str]]
 
 
 def _keeps_distance(center, size, solids, ways) -> bool:
-    for other in solids:
-        step = (center - other.center) * [1, 1, 0]
-        if np.linalg.norm(step) - size - other.size < MIN_DISTANCE or np.abs(ways @ step).min() < MARGIN:
-            return False
-    return True
+    if not solids:
+        return True
+    steps = (center - np.array([s.center for s in solids])) * [1, 1, 0]
+    gaps = np.linalg.norm(steps, axis=1) - size - np.array([s.size for s in solids])
+    return gaps.min() >= MIN_DISTANCE and np.abs(steps @ ways[::2].T).min() >= MARGIN
 
 
 def _encode(picture: np.ndarray, rng) -> bytes:

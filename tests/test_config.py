@@ -1,0 +1,112 @@
+"""Settings: flags, files, and what is rejected."""
+
+import dataclasses
+import json
+import pathlib
+
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from dsg_tf import config as config_lib
+from dsg_tf.config import Config
+
+CONFIGS = sorted((pathlib.Path(__file__).parent.parent / "configs").glob("*.flags"))
+
+
+@pytest.fixture
+def parse():
+    """Turns a command line into a configuration, and forgets it after the test."""
+    if "roi_op" not in flags.FLAGS:
+        config_lib.define_flags()
+
+    def run(*arguments):
+        flags.FLAGS(["train.py", *arguments])
+        return config_lib.from_flags()
+
+    with flagsaver.flagsaver():
+        yield run
+
+
+def test_without_flags_the_defaults_hold(parse):
+    assert parse() == Config()
+
+
+def test_flags_become_settings_of_the_right_types(parse, tmp_path):
+    config = parse("--model=no_dsg", "--num_boxes=7", "--learning_rate=0.5", "--anchor_scales=2,4.5", "--jit_compile",
+                   "--norr_balance", "--profile_steps=3,5", "--init_modules=backbone,decoder", "--backbone_depth=50",
+                   "--synthetic_images=30,2,1", "--data_dir=some/where")
+    assert config == Config(
+        model="no_dsg", num_boxes=7, learning_rate=0.5, anchor_scales=(2.0, 4.5), jit_compile=True, rr_balance=False,
+        profile_steps=(3, 5), init_modules=("backbone", "decoder"), backbone_depth="50", synthetic_images=(30, 2, 1),
+        data_dir="some/where")
+    assert isinstance(config.profile_steps[0], int) and isinstance(config.anchor_scales[0], float)
+    assert config.image_size == (608, 1024)
+    config.save(str(tmp_path))
+    assert config_lib.load(str(tmp_path)) == config
+    assert [path.name for path in tmp_path.iterdir()] == [config_lib.CONFIG_FILE]
+
+
+def test_loading_from_an_empty_directory_names_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path} holds no model"):
+        config_lib.load(str(tmp_path))
+
+
+def test_loading_names_settings_of_another_version(tmp_path):
+    values = {**dataclasses.asdict(Config()), "old_setting": 1}
+    del values["nms_iou"]
+    (tmp_path / config_lib.CONFIG_FILE).write_text(json.dumps(values))
+    with pytest.raises(ValueError, match=r"unknown settings \['old_setting'\], missing settings \['nms_iou'\]"):
+        config_lib.load(str(tmp_path))
+
+
+@pytest.mark.parametrize("arguments, names", [
+    (["--image_height=600"], ["--image_height=600", "multiple of 16", "level 4"]),
+    (["--image_width=1000", "--decoder=fpn"], ["--image_width=1000", "multiple of 32", "level 5"]),
+    (["--decoder=fpn", "--rpn_level=6"], ["--rpn_level=6", "--fpn_max_level=5"]),
+    (["--decoder=fpn", "--roi_level=5", "--fpn_max_level=4"], ["--roi_level=5", "--fpn_max_level=4"]),
+    (["--rpn_negative_iou=0.6", "--rpn_positive_iou=0.5"], ["--rpn_negative_iou=0.6", "--rpn_positive_iou=0.5"]),
+    (["--loss_weights=1,2"], ["--loss_weights=(1.0, 2.0)", "6 values"]),
+    (["--loss_weights=1,1,1,1,-2,1"], ["--loss_weights=-2.0", "at least 0"]),
+    (["--loss_weights=1,1,x,1,1,1"], ["--loss_weights=1,1,x,1,1,1", "'x'"]),
+    (["--synthetic_images=10,5"], ["--synthetic_images=(10, 5)", "3 values"]),
+    (["--pixel_mean=1,2,3,4"], ["--pixel_mean=(1.0, 2.0, 3.0, 4.0)", "3 values"]),
+    (["--pixel_std=1"], ["--pixel_std=(1.0,)", "3 values"]),
+    (["--profile_steps=5"], ["--profile_steps=(5,)", "two steps"]),
+    (["--profile_steps=5,3"], ["--profile_steps=(5, 3)", "first before the last"]),
+    (["--init_modules=backbone,head"], ["--init_modules=backbone,head", "rpn_head"]),
+    (["--ema_decay=1"], ["--ema_decay=1.0", "[0, 1)"]),
+    (["--num_boxes=0"], ["--num_boxes=0", "at least 1"]),
+    (["--batch_size=-4"], ["--batch_size=-4", "at least 1"]),
+    (["--learning_rate=nan"], ["--learning_rate=nan", "at least 0"]),
+])
+def test_an_impossible_setting_is_named_with_both_values(parse, arguments, names):
+    with pytest.raises(ValueError) as raised:
+        parse(*arguments)
+    assert [name for name in names if name not in str(raised.value)] == []
+
+
+def test_an_unknown_choice_is_named_with_the_known_ones(parse):
+    with pytest.raises(flags.IllegalFlagValueError, match="--roi_op=pool: value should be one of <matmul|crop_and_resize>"):
+        parse("--roi_op=pool")
+    with pytest.raises(ValueError, match="--roi_op='pool' is not one of 'matmul', 'crop_and_resize'"):
+        Config(roi_op="pool")
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_configuration_file_is_valid_and_opens_with_a_comment(parse, path):
+    lines = path.read_text().splitlines()
+    assert lines[0].startswith("# ") and len(lines[0]) > 20
+    config = parse(f"--flagfile={path}")
+    assert config.model_dir and config.data_dir and config.dataset
+    given = [line.split("=")[0].lstrip("-") for line in lines if line.startswith("--")]
+    assert len(given) == len(set(given)), "a flag is given twice"
+    assert max(config.image_size) >= config.long_side and min(config.image_size) >= config.short_side
+
+
+def test_there_are_configuration_files():
+    assert {"synthetic.flags", "vg.flags"} <= {path.name for path in CONFIGS}
+
+
+def test_every_setting_has_a_help_text():
+    assert all(len(field.metadata["help"]) > 10 for field in dataclasses.fields(Config))

@@ -1,0 +1,130 @@
+"""Region features: both operators against a literal implementation, sample by sample."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from dsg_tf import regions
+
+HEIGHT, WIDTH, CHANNELS, FILTERS, STRIDE = 6, 9, 5, 4, 8
+RNG = np.random.default_rng(0)
+KERNEL = RNG.normal(size=[1, 1, CHANNELS, FILTERS]).astype(np.float32)
+BIAS = RNG.normal(size=[FILTERS]).astype(np.float32)
+FEATURES = RNG.normal(size=[2, HEIGHT, WIDTH, CHANNELS]).astype(np.float32)
+SPECIAL_BOXES = [
+    [0, 0, 0, 0], [20, 20, 20, 20], [20, 30, 20, 50], [5, 8, 40, 8],  # No area: a padded box, a point, lines.
+    [0, 0, 48, 72], [0, 0, 3, 3], [40, 60, 48, 72], [0, 10, 48, 12],  # The whole map, its corners, its height.
+    [-20, -30, 30, 20], [30, 50, 90, 200], [-9, -9, 99, 99],  # Partly outside.
+    [-50, -50, -10, -10], [60, 80, 90, 99], [10, 100, 30, 120],  # Wholly outside.
+    [13.2, 17.1, 13.3, 17.2], [7.99, 7.99, 8.01, 8.01],  # Tiny.
+]
+
+
+def random_boxes(count=12):
+    low = RNG.uniform([-10, -10], [HEIGHT * STRIDE, WIDTH * STRIDE], [count, 2])
+    return np.concatenate([low, low + RNG.exponential(20.0, [count, 2])], -1)
+
+
+BOXES = np.stack([np.concatenate([SPECIAL_BOXES, random_boxes()]) for _ in range(2)]).astype(np.float32)
+
+
+def pooling(op, grid=1, layer=regions.RegionPooling):
+    """A layer with the kernel and the bias above."""
+    made = layer(FILTERS, stride=STRIDE, op=op, **({"grid": grid} if grid > 1 else {}))
+    made(FEATURES, BOXES[:, :2])
+    getattr(made, "pooling", made).convolution.set_weights([KERNEL, BIAS])
+    return made
+
+
+def literal_pooling(features, box, grid):
+    """One box of one image: samples at bin centres, clamped bilinear, 1x1 convolution, mean per grid cell."""
+    samples = {1: 7, 3: 3, 4: 2}[grid]
+    result = np.zeros([grid, grid, FILTERS])
+    y0, x0, y1, x1 = np.clip(box.astype(np.float64), 0, np.array([HEIGHT, WIDTH, HEIGHT, WIDTH]) * STRIDE)
+    for row in range(grid * samples):
+        for column in range(grid * samples):
+            y = (y0 + (y1 - y0) * (row + 0.5) / (grid * samples)) / STRIDE - 0.5
+            x = (x0 + (x1 - x0) * (column + 0.5) / (grid * samples)) / STRIDE - 0.5
+            y, x = min(max(y, 0), HEIGHT - 1), min(max(x, 0), WIDTH - 1)
+            top, left = min(int(y), HEIGHT - 2), min(int(x), WIDTH - 2)
+            dy, dx = y - top, x - left
+            value = ((1 - dy) * (1 - dx) * features[top, left] + (1 - dy) * dx * features[top, left + 1]
+                     + dy * (1 - dx) * features[top + 1, left] + dy * dx * features[top + 1, left + 1])
+            result[row // samples, column // samples] += value @ KERNEL[0, 0] + BIAS
+    return result / samples**2
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize("grid", [1, 3, 4])
+def test_both_operators_equal_the_literal_implementation(grid):
+    expected = np.array([[literal_pooling(features, box, grid) for box in boxes]
+                         for features, boxes in zip(FEATURES, BOXES)])
+    for op in ("matmul", "crop_and_resize"):
+        pooled = pooling(op, grid)(FEATURES, BOXES).numpy()
+        assert pooled.shape == (2, BOXES.shape[1], grid, grid, FILTERS)
+        np.testing.assert_allclose(pooled, expected, atol=1e-4, err_msg=op)
+
+
+@pytest.mark.parametrize("grid", [1, 3])
+def test_both_operators_have_the_same_gradients(grid):
+    features, direction = tf.constant(FEATURES), RNG.normal(size=[2, BOXES.shape[1], grid, grid, FILTERS])
+    gradients = {}
+    for op in ("matmul", "crop_and_resize"):
+        layer = pooling(op, grid)
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            value = tf.reduce_sum(layer(features, BOXES) * tf.constant(direction, tf.float32))
+        gradients[op] = tape.gradient(value, [features, *layer.trainable_variables])
+    for first, second in zip(gradients["matmul"], gradients["crop_and_resize"]):
+        assert np.abs(first).max() > 0.1
+        np.testing.assert_allclose(first, second, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("op", ["matmul", "crop_and_resize"])
+def test_a_constant_map_gives_the_constant(op):
+    constant = np.arange(CHANNELS, dtype=np.float32)
+    features = np.broadcast_to(constant, FEATURES.shape)
+    expected = np.broadcast_to(constant @ KERNEL[0, 0] + BIAS, [2, BOXES.shape[1], 4, 4, FILTERS])
+    np.testing.assert_allclose(pooling(op, grid=4)(features, BOXES), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("op", ["matmul", "crop_and_resize"])
+def test_a_box_of_one_cell_gives_that_cells_neighbourhood(op):
+    """Fixes which pixel a feature cell lies at: a ramp along x must give the centre of the box, in cells."""
+    ramp = np.broadcast_to(np.arange(WIDTH, dtype=np.float32)[:, None], [1, HEIGHT, WIDTH, CHANNELS])
+    layer = pooling(op)
+    layer.convolution.set_weights([np.eye(CHANNELS, FILTERS, dtype=np.float32)[None, None], np.zeros(FILTERS)])
+    boxes = np.array([[[8, 16, 16, 24], [0, 8, 48, 64]]], np.float32)  # Cell 2; cells 1 to 7.
+    np.testing.assert_allclose(layer(ramp, boxes)[0, :, 0, 0, 0], [2.0, 4.0], atol=1e-4)
+
+
+@pytest.mark.parametrize("op", ["matmul", "crop_and_resize"])
+def test_pair_features_are_those_of_the_union_boxes(op):
+    boxes = BOXES[:, 6:15]
+    features, unions = pooling(op, layer=regions.PairFeatures)(FEATURES, boxes)
+    count = boxes.shape[1]
+    assert features.shape == (2, count, count, FILTERS) and unions.shape == (2, count, count, 4)
+    np.testing.assert_array_equal(features, tf.transpose(features, [0, 2, 1, 3]))
+    single = pooling("matmul")
+    for i, j in [(0, 1), (1, 0), (3, 8), (7, 2), (5, 5)]:
+        union = np.concatenate([np.minimum(boxes[:, i, :2], boxes[:, j, :2]),
+                                np.maximum(boxes[:, i, 2:], boxes[:, j, 2:])], -1)
+        np.testing.assert_array_equal(unions[:, i, j], union)
+        np.testing.assert_allclose(features[:, i, j], single(FEATURES, union[:, np.newaxis])[:, 0, 0, 0], atol=1e-4)
+    diagonal = np.arange(count)
+    np.testing.assert_array_equal(unions.numpy()[:, diagonal, diagonal], boxes)
+    np.testing.assert_allclose(features.numpy()[:, diagonal, diagonal], single(FEATURES, boxes)[:, :, 0, 0], atol=1e-4)
+
+
+def test_entity_features_of_one_cell_are_the_pooled_features():
+    layer = pooling("matmul", layer=regions.EntityFeatures)
+    assert layer.project is None
+    np.testing.assert_array_equal(layer(FEATURES, BOXES), pooling("matmul")(FEATURES, BOXES)[:, :, 0, 0])
+
+
+def test_entity_features_of_a_grid_are_a_linear_map_of_all_cells():
+    layer = pooling("matmul", grid=3, layer=regions.EntityFeatures)
+    kernel, bias = layer.project.kernel.numpy(), RNG.normal(size=[FILTERS]).astype(np.float32)
+    layer.project.set_weights([kernel, bias])
+    cells = pooling("matmul", grid=3)(FEATURES, BOXES).numpy().reshape([2, -1, 9 * FILTERS])
+    np.testing.assert_allclose(layer(FEATURES, BOXES), np.maximum(cells, 0) @ kernel + bias, atol=1e-4)
