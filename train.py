@@ -64,6 +64,9 @@ def load_data(config: config_lib.Config) -> DatasetInfo:
         for split, count in zip(SYNTHETIC_SPLITS, config.synthetic_images):
             prepare.prepare_synthetic(config.data_dir, split, count)
     elif not os.path.exists(os.path.join(config.data_dir, "dataset_info.json")):
+        if not config.dataset:
+            raise ValueError(f"--data_dir={config.data_dir} has no prepared data: write it with "
+                             f"python -m dsg_tf.data.prepare --output_dir={config.data_dir}")
         raise ValueError(sources.missing_data_message(config.dataset, config.data_dir))
     info = DatasetInfo.load(config.data_dir)
     if "train" not in info.splits:

@@ -73,14 +73,16 @@ class MovingAverage(tf.Module):
 
     def __init__(self, variables: Sequence[tf.Variable], decay: float):
         super().__init__()
-        self._variables, self.decay = list(variables), decay
-        self.averages = [tf.Variable(v, trainable=False, name="average") for v in self._variables]
+        # Behind a function, so that checkpoints do not name the variables after this object instead of the model.
+        self._variables = lambda: variables
+        self.decay = decay
+        self.averages = [tf.Variable(v, trainable=False, name="average") for v in variables]
 
     def update(self, step: tf.Tensor) -> None:
         """Moves the averages towards the variables; call after step ``step`` (from 1), outside `Strategy.run`."""
         step = tf.cast(step, tf.float32)
         rate = 1.0 - tf.minimum(self.decay, (1.0 + step) / (10.0 + step))
-        for average, variable in zip(self.averages, self._variables):
+        for average, variable in zip(self.averages, self._variables()):
             value = tf.convert_to_tensor(variable)
             if value.dtype.is_floating:
                 average.assign(average + tf.cast(rate, value.dtype) * (value - average))
@@ -88,16 +90,16 @@ class MovingAverage(tf.Module):
                 average.assign(value)
 
     def copy_to_variables(self) -> None:
-        for average, variable in zip(self.averages, self._variables):
+        for average, variable in zip(self.averages, self._variables()):
             variable.assign(tf.convert_to_tensor(average))
 
     @contextlib.contextmanager
     def swapped_in(self) -> Iterator[None]:
         """The variables hold their averages inside the block, and their own values after it."""
-        own = [tf.identity(v) for v in self._variables]
+        own = [tf.identity(v) for v in self._variables()]
         self.copy_to_variables()
         try:
             yield
         finally:
-            for variable, value in zip(self._variables, own):
+            for variable, value in zip(self._variables(), own):
                 variable.assign(value)

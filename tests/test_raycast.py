@@ -100,6 +100,14 @@ def test_an_object_seen_from_the_front_is_as_wide_as_geometry_says(shape, turn, 
     assert -0.5 <= y1 - y0 - 350 * 2 * 0.7 / nearest <= 1.5
 
 
+@pytest.mark.parametrize("shape", ["cube", "cylinder"])
+def test_the_top_of_an_object_is_seen_at_its_height(shape):
+    camera = Camera.looking_at([0, -1e-3, 5], [0, 0, 0], HEIGHT, WIDTH)
+    y0, x0, y1, x1 = extent(owners(camera, solid(shape, [0, 0, 0.9], 0.9)) == 0)
+    for side in (y1 - y0, x1 - x0):
+        assert -0.5 <= side - 350 * 2 * 0.9 / (5 - 1.8) <= 1.5
+
+
 @pytest.mark.parametrize("front", SHAPES)
 @pytest.mark.parametrize("back", SHAPES)
 def test_the_nearer_object_owns_the_shared_pixels(front, back):
@@ -138,3 +146,16 @@ def test_a_point_in_the_shadow_of_an_object_is_darker_than_without_it(shape):
     pixel = tuple(camera.project(receiver.center)[1::-1].astype(int))
     alone, beside = (brightness(camera, solids, lamp, pixel) for solids in ([receiver], [receiver, caster]))
     assert 0.01 < alone.min() and beside.max() < 0.5 * alone.min()
+    # One between the lamp and the object does not.
+    receiver = solid("sphere", [3, 0, 1.4], 0.3)
+    pixel = tuple(camera.project(receiver.center + [0, -0.18, 0.24])[1::-1].astype(int))
+    alone, beside = (brightness(camera, solids, lamp, pixel) for solids in ([receiver], [receiver, caster]))
+    assert 0.01 < alone.min() and np.array_equal(alone, beside)
+
+
+def test_an_object_does_not_darken_itself():
+    cube = solid("cube", [0, 0, 0.7])
+    row, column, _ = CAMERA.project([0, 0, 1.4])[[1, 0, 2]].astype(int)
+    picture = raycast.shade(raycast.look(CAMERA, [cube]), [], ambient=0.2, ground=0.5)
+    np.testing.assert_allclose(picture[row, column], 0.2 * GRAY, rtol=1e-5)
+    assert picture.dtype == np.float32 and picture.shape == (HEIGHT, WIDTH, 3)

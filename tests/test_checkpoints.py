@@ -1,0 +1,138 @@
+"""Weights to start from: of Model Garden and of this program, whole or in part, and what does not fit."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tiny
+from dsg_tf import checkpoints, optimizers
+
+SHARED_DATA = pathlib.Path(os.environ.get("DSG_TF_SHARED_DATA", pathlib.Path(__file__).parents[2] / "shared" / "data"))
+LITE0 = SHARED_DATA.parent / "weights" / "efficientnet_lite0_imagenet" / "ckpt"
+
+
+@pytest.fixture(scope="module")
+def source():
+    """The model that the checkpoints are of: other numbers everywhere than a new model has."""
+    model = tiny.model(tiny.config(seed=1))
+    for variable in model.variables:
+        variable.assign(variable + 0.25)
+    return model
+
+
+@pytest.fixture(scope="module")
+def built():
+    return tiny.model(tiny.config())
+
+
+@pytest.fixture
+def model(built):
+    """A model with its weights at zero."""
+    for variable in built.variables:
+        variable.assign(tf.zeros_like(variable))
+    return built
+
+
+@pytest.fixture(scope="module")
+def average(source):
+    average = optimizers.MovingAverage(source.variables, 0.9)
+    for value in average.averages:
+        value.assign(value + 1.0)
+    return average
+
+
+def holds(part, values) -> bool:
+    """Whether the variables of ``part`` have these values (all of them), not whether some do."""
+    assert len(part.variables) == len(values)
+    equal = [np.array_equal(v.numpy(), np.asarray(value)) for v, value in zip(part.variables, values)]
+    assert len(set(equal)) == 1, "read in part"
+    return equal[0]
+
+
+def is_zero(part) -> bool:
+    return all(not v.numpy().any() for v in part.variables)
+
+
+def test_model_garden_backbone_goes_into_the_backbone_only(model, source, tmp_path):
+    path = tf.train.Checkpoint(backbone=source.detector.backbone).write(str(tmp_path / "ckpt"))
+    checkpoints.initialize(model, path, ("backbone",))
+    assert holds(model.detector.backbone, source.detector.backbone.variables)
+    rest = [model.detector.decoder, model.detector.rpn_head, model.entity_features, model.pair_features, model.graph,
+            model.classifier, model.refiner, model.labeler]
+    assert all(is_zero(part) for part in rest)
+
+
+def test_model_garden_detector_goes_into_the_detector(model, source, tmp_path):
+    parts = {name: getattr(source.detector, name) for name in ("backbone", "decoder", "rpn_head")}
+    checkpoints.initialize(model, tf.train.Checkpoint(**parts).write(str(tmp_path / "ckpt")), ("all",))
+    assert holds(model.detector, source.detector.variables)
+    assert is_zero(model.classifier) and is_zero(model.graph)
+
+
+def test_own_checkpoint_with_all(model, source, tmp_path):
+    path = tf.train.Checkpoint(model=source, step=tf.Variable(3)).write(str(tmp_path / "ckpt"))
+    checkpoints.initialize(model, path, ("all",))
+    assert holds(model, source.variables)
+
+
+def test_own_checkpoint_gives_its_average(model, source, average, tmp_path):
+    path = tf.train.Checkpoint(model=source, average=average).write(str(tmp_path / "ckpt"))
+    checkpoints.initialize(model, path, ("all",))
+    assert holds(model, average.averages)
+
+
+def test_own_checkpoint_in_part_and_by_its_model_directory(model, source, average, tmp_path):
+    folder = checkpoints.checkpoint_dir(str(tmp_path))
+    tf.train.CheckpointManager(tf.train.Checkpoint(model=source, average=average), folder, 1).save()
+    checkpoints.initialize(model, str(tmp_path), ("backbone", "decoder"))
+    assert holds(model.detector.backbone, source.detector.backbone.variables)
+    assert holds(model.detector.decoder, source.detector.decoder.variables)
+    assert is_zero(model.detector.rpn_head) and is_zero(model.classifier)
+
+
+def test_what_does_not_fit_is_listed_with_both_shapes(source, tmp_path):
+    path = tf.train.Checkpoint(backbone=source.detector.backbone).write(str(tmp_path / "ckpt"))
+    wide = tiny.model(tiny.config(backbone_width=0.25, model="no_dsg"))
+    before = [v.numpy() for v in wide.variables]
+    with pytest.raises(ValueError) as caught:
+        checkpoints.initialize(wide, path, ("backbone",))
+    message = str(caught.value)
+    assert f"--init_checkpoint={path} does not fit the model in 66 of 66 variables" in message.replace("\n", " ")
+    assert "shape [7, 7, 3, 8] in the checkpoint, [7, 7, 3, 16] in the model" in message
+    assert message.count("in the checkpoint, [") == 10 and "and 56 more" in message
+    assert holds(wide, before)  # Nothing was read.
+
+
+def test_what_is_missing_is_listed(model, source, tmp_path):
+    path = tf.train.Checkpoint(backbone=source.detector.backbone).write(str(tmp_path / "ckpt"))
+    with pytest.raises(ValueError, match=r"decoder/.*: not in the checkpoint"):
+        checkpoints.initialize(model, path, ("all",))
+    assert is_zero(model)
+
+
+def test_no_checkpoint_at_the_path(model, tmp_path):
+    with pytest.raises(FileNotFoundError, match=f"--init_checkpoint={tmp_path}/nothing: no checkpoint there"):
+        checkpoints.initialize(model, str(tmp_path / "nothing"), ("all",))
+
+
+def test_load_model_needs_a_trained_model(tmp_path):
+    with pytest.raises(FileNotFoundError, match="holds no model trained by train.py"):
+        checkpoints.load_model(str(tmp_path))
+
+
+@pytest.mark.skipif(not LITE0.with_name("ckpt.index").exists(), reason=f"{LITE0} is not there")
+def test_imagenet_weights_fit_efficientnet_lite0():
+    model = tiny.model(tiny.config(backbone="efficientnet", backbone_depth="lite0", model="no_dsg"))
+    checkpoints.initialize(model, str(LITE0), ("backbone",))
+    reader = tf.train.load_checkpoint(str(LITE0))
+    stored = [reader.get_tensor(name) for name in reader.get_variable_to_shape_map() if name.startswith("backbone/")]
+    backbone = model.detector.backbone.variables
+    assert len(backbone) > 200
+    for variable in backbone:
+        value = variable.numpy()
+        assert any(v.shape == value.shape and np.array_equal(v, value) for v in stored), variable.name

@@ -1,0 +1,326 @@
+"""train.py and eval.py as a user runs them, and the evaluation against a literal one."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+import tiny
+import tiny_data
+from dsg_tf import build, checkpoints, evaluation
+from dsg_tf.data import pipeline
+from dsg_tf.data.records import DatasetInfo
+from dsg_tf.data.scene import Vocabulary
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+STEPS = 20
+SETTINGS = {**tiny.SETTINGS, "optimizer": "adamw", "learning_rate": 3e-3, "batch_norm": "batch", "ema_decay": 0.9,
+            "color_jitter": 0.2, "epochs": 5.0, "log_steps": 1, "checkpoint_steps": 3, "eval_batch_size": 3}
+# One device, whatever the machine has: the runs are compared.
+ENVIRONMENT = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
+
+
+def command(script, **changes) -> list[str]:
+    """The command line of ``script`` with flags; tuples become lists with commas."""
+    flags = []
+    for name, value in changes.items():
+        for one in value if isinstance(value, list) else [value]:
+            flags.append(f"--{name}={','.join(map(str, one)) if isinstance(one, tuple) else one}")
+    return [sys.executable, os.path.join(ROOT, script), *flags]
+
+
+def run(script, **changes) -> subprocess.CompletedProcess:
+    return subprocess.run(command(script, **changes), env=ENVIRONMENT, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def entry_point(name):
+    """train.py as a module."""
+    spec = importlib.util.spec_from_file_location(f"dsg_tf_{name}", os.path.join(ROOT, f"{name}.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    folder = str(tmp_path_factory.mktemp("data"))
+    tiny_data.write(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(data_dir, tmp_path_factory):
+    """The model directory of an uninterrupted run, with validation on the way."""
+    model_dir = str(tmp_path_factory.mktemp("run"))
+    done = run("train.py", **SETTINGS, data_dir=data_dir, model_dir=model_dir, eval_steps=8)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [line.split()[0] for line in done.stdout.splitlines()[-3:]] == ["split", "val", "test"]
+    return model_dir
+
+
+@pytest.fixture(scope="module")
+def loaded(trained):
+    return checkpoints.load_model(trained)
+
+
+def read_json(*path):
+    with open(os.path.join(*path), encoding="utf-8") as file:
+        return json.load(file)
+
+
+def last_checkpoint(model_dir) -> dict[str, np.ndarray]:
+    path = tf.train.latest_checkpoint(checkpoints.checkpoint_dir(model_dir))
+    reader = tf.train.load_checkpoint(path)
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()
+            if not name.startswith(("_CHECKPOINTABLE", "save_counter"))}
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(trained, tmp_path):
+    """The other run evaluates on its way, this one has no other split: that must not matter either."""
+    data_dir, model_dir = str(tmp_path / "data"), str(tmp_path / "run")
+    tiny_data.write(data_dir, {"train": tiny_data.NUM_IMAGES["train"]})
+    settings = {**SETTINGS, "data_dir": data_dir, "model_dir": model_dir}
+    last = random.randint(1, STEPS - 4)
+    with subprocess.Popen(command("train.py", **settings), env=ENVIRONMENT, cwd=ROOT, stderr=subprocess.PIPE, text=True,
+                          stdout=subprocess.DEVNULL) as process:
+        for line in process.stderr:
+            if f" step {last}/{STEPS} " in line:
+                os.kill(process.pid, signal.SIGKILL)
+                break
+    assert process.returncode == -signal.SIGKILL, f"to be killed after step {last}"
+    latest = tf.train.latest_checkpoint(checkpoints.checkpoint_dir(model_dir))
+    assert latest is None or int(latest.rsplit("-", 1)[1]) < STEPS
+
+    done = run("train.py", **settings)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (latest is None) == ("resuming after step" not in done.stderr)
+    expected, found = last_checkpoint(trained), last_checkpoint(model_dir)
+    assert set(found) == set(expected) and found["step/.ATTRIBUTES/VARIABLE_VALUE"] == STEPS
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=f"{name}, killed after step {last}")
+
+
+def test_training_writes_results_figures_and_validation(trained, data_dir):
+    info = DatasetInfo.load(data_dir)
+    for split in ("val", "test"):
+        summary = read_json(trained, f"eval_{split}.json")
+        assert summary["num_queries"] == info.splits[split].num_queries
+        for name in ("sample", "worst"):
+            with Image.open(os.path.join(trained, "figures", f"{split}_{name}.png")) as picture:
+                assert min(picture.size) > 200
+    events = {}
+    for name in os.listdir(os.path.join(trained, "val")):
+        for event in tf.compat.v1.train.summary_iterator(os.path.join(trained, "val", name)):
+            for value in event.summary.value:
+                events.setdefault(value.tag, []).append(event.step)
+    assert {tag: sorted(steps) for tag, steps in events.items()} == {
+        tag: [8, 16] for tag in ("metric/subject_iou", "metric/object_iou", "metric/proposal_recall", "sample", "worst")}
+
+
+def test_eval_writes_the_documented_keys(trained, data_dir):
+    before = read_json(trained, "eval_test.json")
+    os.remove(os.path.join(trained, "eval_test.json"))
+    done = run("eval.py", model_dir=trained, split="test")
+    assert done.returncode == 0, done.stderr[-3000:]
+    summary = read_json(trained, "eval_test.json")
+    split = DatasetInfo.load(data_dir).splits["test"]
+    assert set(summary) == {"split", "step", "subject_iou", "subject_iou_stderr", "object_iou", "object_iou_stderr",
+                            "num_queries", "num_images", "proposal_recall", "seconds_per_image"}
+    assert (summary["split"], summary["step"], summary["num_images"]) == ("test", STEPS, 5)
+    assert summary["num_queries"] == split.num_queries  # Batches of 3: the last is padded.
+    for name in ("subject_iou", "object_iou", "subject_iou_stderr", "object_iou_stderr", "proposal_recall"):
+        assert summary[name] == pytest.approx(before[name], abs=1e-6), name
+        assert 0 < summary[name] < 1
+    assert f"{summary['subject_iou']:.4f} ± {summary['subject_iou_stderr']:.4f}" in done.stdout
+
+
+def scores_of(loaded, data_dir, batch_size, **options):
+    model, config, _, _ = loaded
+    info = DatasetInfo.load(data_dir)
+    spec = build.input_spec(config, info, "test", training=False)
+    return evaluation.evaluate(model, info.shard_paths(data_dir, "test"), spec, batch_size, **options)
+
+
+@pytest.fixture(scope="module")
+def one_by_one(loaded, data_dir):
+    return scores_of(loaded, data_dir, 1)
+
+
+def test_batch_size_does_not_matter(loaded, data_dir, one_by_one):
+    padded = scores_of(loaded, data_dir, 3)
+    assert padded.num_images == one_by_one.num_images == 5
+    assert padded.proposal_recall == one_by_one.proposal_recall
+    assert len(padded.queries) == len(one_by_one.queries)
+    for found, expected in zip(padded.queries, one_by_one.queries):
+        scores = {"subject_iou": 0.0, "object_iou": 0.0}
+        assert dataclasses.replace(found, **scores) == dataclasses.replace(expected, **scores)
+        assert found.subject_iou == pytest.approx(expected.subject_iou, abs=1e-5)
+        assert found.object_iou == pytest.approx(expected.object_iou, abs=1e-5)
+
+
+def test_evaluation_stops_after_max_images(loaded, data_dir, one_by_one):
+    some = scores_of(loaded, data_dir, 1, max_images=2)
+    assert some.num_images == 2
+    assert some.queries == [query for query in one_by_one.queries if query.image < 2]
+
+
+def literal_mask(boxes, size):
+    mask = np.zeros([14, 14], bool)
+    for box in boxes:
+        y0, x0 = np.floor(box[:2] / size * 14).astype(int)
+        y1, x1 = np.ceil(box[2:] / size * 14).astype(int)
+        mask[y0:y1, x0:x1] = True
+    return mask
+
+
+def literal_iou(first, second):
+    return (first & second).sum() / (first | second).sum() if (first | second).any() else 0.0
+
+
+def test_evaluation_equals_a_slow_loop(loaded, data_dir, one_by_one):
+    model, config, _, _ = loaded
+    info = DatasetInfo.load(data_dir)
+    spec = build.input_spec(config, info, "test", training=False)
+    expected = []
+    for number, batch in enumerate(pipeline.eval_batches(info.shard_paths(data_dir, "test"), spec, 1)):
+        scene = tiny_data.draw("test", number)
+        triplets, query_of_relation = scene.queries()
+        inputs = {"image": batch["image"], "image_size": batch["image_size"], "queries": triplets[np.newaxis].astype(np.int32)}
+        outputs = {name: value[0].numpy() for name, value in model(inputs, training=False).items()}
+        size, truth = batch["image_size"][0].numpy(), batch["boxes"][0].numpy()
+        for query, triplet in enumerate(triplets):
+            rows = scene.relations[query_of_relation == query]
+            logits = outputs["role_logits"][query]
+            ious = []
+            for label, column in ((1, 0), (2, 2)):
+                chosen = [k for k in range(len(logits)) if outputs["valid"][k] and logits[k].argmax() == label]
+                if not chosen:
+                    scores = np.exp(logits[:, label]) / np.exp(logits).sum(1)
+                    chosen = [max(np.flatnonzero(outputs["valid"]), key=lambda k: scores[k])]
+                ious.append(literal_iou(literal_mask(outputs["boxes"][chosen], size),
+                                        literal_mask(truth[rows[:, column]], size)))
+            expected.append((number, scene.image_id, query, tuple(triplet), *ious))
+    assert len(expected) == info.splits["test"].num_queries == len(one_by_one.queries)
+    for found, values in zip(one_by_one.queries, expected):
+        assert (found.image, found.image_id, found.query, found.triplet) == values[:4]
+        np.testing.assert_allclose([found.subject_iou, found.object_iou], values[4:], atol=1e-5)
+    for column, name in ((4, "subject_iou"), (5, "object_iou")):
+        scores = np.array([values[column] for values in expected])
+        summary = one_by_one.summary()
+        assert summary[name] == pytest.approx(scores.mean(), abs=1e-5)
+        assert summary[f"{name}_stderr"] == pytest.approx(scores.std(ddof=1) / np.sqrt(len(scores)), abs=1e-5)
+
+
+@pytest.fixture
+def photo(tmp_path):
+    """A picture larger than the network's input, in another shape: (path, height, width)."""
+    path, height, width = str(tmp_path / "photo.jpg"), 150, 110
+    with open(path, "wb") as file:
+        file.write(tiny_data.draw("test", 3).image)
+    with Image.open(path) as picture:
+        picture.convert("RGB").resize((width, height)).save(path, "JPEG")
+    return path, height, width
+
+
+def test_eval_answers_about_a_photo(trained, photo, tmp_path):
+    path, height, width = photo
+    queries = ["red square, left, Blue  disc", "green square, above, red disc"]
+    output = str(tmp_path / "answers" / "out.png")
+    done = run("eval.py", model_dir=trained, image=path, query=queries, output=output)
+    assert done.returncode == 0, done.stderr[-3000:]
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [answer["query"] for answer in answers] == queries
+    for answer in answers:
+        for role in ("subject", "object"):
+            boxes, scores = np.array(answer[f"{role}_boxes"]), np.array(answer[f"{role}_scores"])
+            assert boxes.shape == (len(scores), 4) and len(scores) >= 1
+            assert (boxes >= 0).all() and (boxes <= [height, width, height, width]).all()
+            assert (boxes[:, 2:] > boxes[:, :2]).all()
+            assert (scores[:-1] >= scores[1:]).all() and (scores > 0).all() and (scores < 1).all()
+    # The network's input is 64 pixels high: these are pixels of the photo.
+    assert max(np.max(answer[f"{role}_boxes"]) for answer in answers for role in ("subject", "object")) > 96
+    with Image.open(output) as picture:
+        assert picture.format == "PNG" and picture.width > picture.height > 400  # Two panels beside each other.
+
+
+def test_an_unknown_word_is_one_line_with_near_matches(trained, photo):
+    done = run("eval.py", model_dir=trained, image=photo[0], query="red sqare, left, blue disc")
+    assert done.returncode == 1 and not done.stdout
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1] == "eval.py: unknown subject 'red sqare': did you mean 'red square' or 'red disc'?"
+
+
+@pytest.mark.parametrize("script, flag", [("train.py", "--batch_size"), ("eval.py", "--query")])
+def test_help_lists_the_flags(script, flag):
+    done = subprocess.run([sys.executable, os.path.join(ROOT, script), "--help"], env=ENVIRONMENT, capture_output=True,
+                          text=True, check=False)
+    assert flag in done.stdout and "--[no]debug" in done.stdout and "Traceback" not in done.stderr
+
+
+def test_an_unknown_flag_is_an_error(tmp_path):
+    done = run("train.py", batch_sise=4, model_dir=str(tmp_path / "run"))
+    assert done.returncode == 1 and "Unknown command line flag 'batch_sise'" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_data_is_one_sentence_and_the_commands(tmp_path):
+    done = run("train.py", dataset="vrd", data_dir=str(tmp_path / "vrd"), model_dir=str(tmp_path / "run"))
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    message = done.stderr[done.stderr.index("train.py: "):]
+    assert message.startswith(f"train.py: {tmp_path / 'vrd'} has no prepared data: download the VRD images")
+    assert "python -m dsg_tf.data.prepare" in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_data_of_an_unnamed_set_names_the_folder(tmp_path):
+    config = tiny.config(data_dir=str(tmp_path))
+    with pytest.raises(ValueError, match=f"--data_dir={tmp_path} has no prepared data: write it with python -m dsg_tf.data.prepare"):
+        entry_point("train").load_data(config)
+
+
+def test_a_data_set_without_training_split_is_refused(tmp_path):
+    tiny_data.write(str(tmp_path), {"val": 2})
+    with pytest.raises(ValueError, match="has no split 'train', only val"):
+        entry_point("train").load_data(tiny.config(data_dir=str(tmp_path)))
+
+
+def test_another_setting_on_the_same_model_dir_is_refused(tmp_path, data_dir):
+    train = entry_point("train")
+    info = DatasetInfo.load(data_dir)
+    config = tiny.config(data_dir=data_dir, model_dir=str(tmp_path))
+    train.check_same_run(config, info)  # Nothing there yet.
+    config.save(str(tmp_path))
+    checkpoints.save_vocabulary(str(tmp_path), info.vocabulary)
+    train.check_same_run(config, info)
+    train.check_same_run(dataclasses.replace(config, log_steps=3, eval_batch_size=7), info)
+    with pytest.raises(ValueError, match="--hidden_units was 16, now 17; --learning_rate was 0.01, now 0.5. Choose another"):
+        train.check_same_run(dataclasses.replace(config, hidden_units=17, learning_rate=0.5), info)
+    other = dataclasses.replace(info, vocabulary=Vocabulary(("a", "b"), ("on",)))
+    with pytest.raises(ValueError, match="another vocabulary"):
+        train.check_same_run(config, other)
+
+
+def test_train_refuses_another_setting_in_one_line(tmp_path, data_dir):
+    config = tiny.config(**{**SETTINGS, "data_dir": data_dir, "model_dir": str(tmp_path)})
+    config.save(str(tmp_path))
+    checkpoints.save_vocabulary(str(tmp_path), tiny_data.VOCABULARY)
+    before = files_in(tmp_path)
+    done = run("train.py", **{**SETTINGS, "feature_size": 13}, data_dir=data_dir, model_dir=str(tmp_path))
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "--feature_size was 12, now 13" in done.stderr.splitlines()[-1]
+    assert files_in(tmp_path) == before
+
+
+def files_in(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -1,0 +1,232 @@
+"""The training loop: losses, logs, averages, bad numbers, devices, precision."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import types
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tiny
+import tiny_data
+from dsg_tf import checkpoints, training
+from dsg_tf.data.records import DatasetInfo
+from dsg_tf.keras import keras
+from dsg_tf.losses import TERMS
+
+STEPS, STEPS_PER_EPOCH = 40, 4
+TESTS = os.path.dirname(os.path.abspath(__file__))
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    folder = str(tmp_path_factory.mktemp("data"))
+    tiny_data.write(folder, {"train": 8})
+    return folder
+
+
+def make_trainer(data_dir, model_dir, evaluate=lambda model, step: {}, **changes):
+    settings = tiny.config(data_dir=data_dir, model_dir=str(model_dir), log_steps=1, **changes)
+    return training.Trainer(settings, DatasetInfo.load(data_dir), tf.distribute.MirroredStrategy(["/cpu:0"]), evaluate)
+
+
+@pytest.fixture(scope="module")
+def trainer(data_dir, tmp_path_factory):
+    """Before its first step. Its validation notes whether the model holds the averages."""
+    notes = []
+
+    def evaluate(model, step):
+        notes.append((step, all(np.array_equal(v.numpy(), a.numpy()) for v, a in zip(model.variables, made.average.averages))))
+        return {"subject_iou": 0.5}
+
+    made = make_trainer(data_dir, tmp_path_factory.mktemp("run"), evaluate, epochs=STEPS / STEPS_PER_EPOCH,
+                        optimizer="adamw", learning_rate=3e-3, schedule="cosine", warmup_steps=5, clip_norm=1.0,
+                        ema_decay=0.9, batch_norm="batch", eval_steps=15, loss_weights=(1, 1, 1, 0.1, 0.1, 0.1))
+    made.notes = notes
+    return made
+
+
+@pytest.fixture(scope="module")
+def trained(trainer):
+    trainer.config.save(trainer.config.model_dir)
+    checkpoints.save_vocabulary(trainer.config.model_dir, trainer.info.vocabulary)
+    trainer.train()
+    return trainer
+
+
+@pytest.fixture(scope="module")
+def events(trained):
+    """What the TensorBoard files hold: tag to {step: value}."""
+    found = {}
+    folder = os.path.join(trained.config.model_dir, "train")
+    for name in os.listdir(folder):
+        for event in tf.compat.v1.train.summary_iterator(os.path.join(folder, name)):
+            for value in event.summary.value:
+                found.setdefault(value.tag, {})[event.step] = tf.make_ndarray(value.tensor)
+    return found
+
+
+def batch_of(trainer):
+    return next(iter(trainer.strategy.experimental_distribute_dataset(tf.data.Dataset.from_tensors(
+        tiny.batch(trainer.config, 2)))))
+
+
+def state_of(trainer):
+    variables = [*trainer.model.variables, *trainer.optimizer.variables, *trainer.average.averages, trainer.step]
+    return [v.numpy() for v in variables]
+
+
+def test_a_bad_number_stops_before_the_update_and_is_named(trainer):
+    bias = trainer.model.labeler.entity.bias
+    healthy = bias.numpy()
+    bias.assign(np.where(np.arange(len(healthy)) == 2, np.nan, healthy))
+    before = state_of(trainer)
+    with pytest.raises(training.NonFiniteError, match=r"step 7: loss/entity is nan.*still those of step 6"):
+        trainer._checked_step(batch_of(trainer), 7)
+    for old, new in zip(before, state_of(trainer)):
+        np.testing.assert_array_equal(old, new)
+    bias.assign(healthy)
+
+
+def test_gradient_is_clipped_by_its_global_norm(trainer):
+    gradients, scalars = trainer.compute(batch_of(trainer))
+    norm = math.sqrt(sum(float(np.sum(np.square(g.numpy()))) for g in gradients))
+    assert float(scalars["optim/gradient_norm"]) > 1.5  # The norm before clipping is what is logged.
+    assert norm == pytest.approx(1.0, abs=1e-4)
+
+
+def test_loss_goes_down(events):
+    total = [float(events["loss/total"][step]) for step in range(1, STEPS + 1)]
+    rpn = [float(events["loss/rpn_score"][step]) for step in range(1, STEPS + 1)]
+    for values in (total, rpn):
+        assert np.mean(values[-STEPS_PER_EPOCH:]) < 0.85 * np.mean(values[:STEPS_PER_EPOCH])
+
+
+def test_scalars_are_logged_at_every_step(events, trained):
+    wanted = {*(f"loss/{term}" for term in (*TERMS, "total")), "metric/subject_iou", "metric/object_iou",
+              "optim/gradient_norm", "optim/learning_rate", "input/images_per_second"}
+    assert wanted <= set(events)
+    for tag in wanted:
+        assert sorted(events[tag]) == list(range(1, STEPS + 1)), tag
+        assert np.isfinite(list(events[tag].values())).all(), tag
+    for step in (1, 3, 20, STEPS):
+        weighted = sum(w * float(events[f"loss/{t}"][step]) for t, w in zip(TERMS, trained.config.loss_weights))
+        assert float(events["loss/total"][step]) == pytest.approx(weighted, rel=1e-4)
+    cosine = lambda step: 3e-3 * 0.5 * (1 + math.cos(math.pi * step / STEPS))
+    rates = [float(events["optim/learning_rate"][step]) for step in (1, 3, 21)]
+    np.testing.assert_allclose(rates, [0.0, 2 / 5 * cosine(5), cosine(20)], rtol=1e-4)
+    assert 0 < max(float(v) for v in events["metric/subject_iou"].values()) <= 1
+
+
+def test_settings_are_in_tensorboard(events):
+    text = b"\n".join(events["config"][0].reshape(-1)).decode()
+    assert "| learning_rate | 0.003 |" in text and "| batch_norm | batch |" in text
+
+
+def test_validation_sees_the_averages_and_the_weights_come_back(trained):
+    assert trained.notes == [(15, True), (30, True)]
+    averaged = [np.array_equal(v.numpy(), a.numpy())
+                for v, a in zip(trained.model.trainable_variables, trained.average.averages)]
+    assert not any(averaged)
+
+
+def test_batch_norm_statistics_are_trained_and_averaged(trained):
+    variance = [(v.numpy(), a.numpy()) for v, a in zip(trained.model.variables, trained.average.averages)
+                if "moving_variance" in v.name]
+    assert len(variance) == 16
+    for own, average in variance:
+        assert not np.allclose(own, 1.0, atol=1e-3) and not np.array_equal(own, average)
+
+
+def test_load_model_answers_as_the_averaged_weights(trained):
+    loaded, config, vocabulary, step = checkpoints.load_model(trained.config.model_dir)
+    assert (config, vocabulary, step) == (trained.config, tiny_data.VOCABULARY, STEPS)
+    batch = tiny.batch(config, 2)
+    with trained.average.swapped_in():
+        expected = trained.model(batch, training=False)
+    own = trained.model(batch, training=False)
+    found = loaded(batch, training=False)
+    for name in ("role_logits", "boxes", "entity_logits"):
+        np.testing.assert_allclose(found[name].numpy(), expected[name].numpy(), atol=1e-5, err_msg=name)
+    assert np.abs(found["role_logits"].numpy() - own["role_logits"].numpy()).max() > 1e-3
+
+
+def test_a_finished_run_is_left_alone(trained):
+    before = state_of(trained)
+    trained.train()
+    for old, new in zip(before, state_of(trained)):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_batch_size_must_fit_the_devices(data_dir):
+    strategy = types.SimpleNamespace(num_replicas_in_sync=2)
+    with pytest.raises(ValueError, match="--batch_size=3 must be a multiple of the number of devices, 2"):
+        training.Trainer(tiny.config(batch_size=3), DatasetInfo.load(data_dir), strategy, None)
+
+
+@pytest.mark.parametrize("changes", [{"precision": "mixed_bfloat16"}, {"jit_compile": True}],
+                         ids=lambda changes: next(iter(changes)))
+def test_precision_and_compilation_train_a_step(changes, data_dir, tmp_path):
+    try:
+        trainer = make_trainer(data_dir, tmp_path, epochs=1 / STEPS_PER_EPOCH, **changes)
+        before = [v.numpy() for v in trainer.model.trainable_variables]
+        trainer.train()
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    assert trainer.model.classifier.compute_dtype == ("bfloat16" if "precision" in changes else "float32")
+    assert {v.dtype for v in trainer.model.variables} == {tf.float32}
+    after = [v.numpy() for v in trainer.model.trainable_variables]
+    assert all(np.isfinite(v).all() for v in after)
+    assert sum(not np.array_equal(old, new) for old, new in zip(before, after)) > len(after) / 2
+
+
+ON_TWO_DEVICES = """
+import json, sys
+import numpy as np
+import tensorflow as tf
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+import tiny
+from dsg_tf import training
+from dsg_tf.data.records import DatasetInfo
+
+data_dir, model_dir = sys.argv[1:]
+
+def step(name, devices, **changes):
+    settings = tiny.config(data_dir=data_dir, model_dir=f"{model_dir}/{name}", batch_size=4, epochs=0.5,
+                           num_halvings=0, learning_rate=0.1, **changes)
+    strategy = tf.distribute.MirroredStrategy(devices)
+    trainer = training.Trainer(settings, DatasetInfo.load(data_dir), strategy, lambda model, step: {})
+    before = [v.numpy() for v in trainer.model.variables]
+    trainer.train()
+    assert int(trainer.step.numpy()) == 1
+    return before, [v.numpy() for v in trainer.model.variables]
+
+def largest(first, second):
+    return float(max(np.abs(a - b).max() for a, b in zip(first, second)))
+
+found = {}
+for name, one, two in (("frozen", {"batch_norm": "frozen"}, {"batch_norm": "frozen"}),
+                       ("sync", {"batch_norm": "batch", "model": "no_dsg"}, {"batch_norm": "sync", "model": "no_dsg"})):
+    before, single = step(name + "1", ["/cpu:0"], **one)
+    _, double = step(name + "2", ["/cpu:0", "/cpu:1"], **two)
+    found[name] = {"moved": largest(before, single), "apart": largest(single, double)}
+print(json.dumps(found))
+"""
+
+
+def test_two_devices_step_as_one(data_dir, tmp_path):
+    """Frozen batch norm with the whole model; batch norm over all devices with the one without graph."""
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2",
+                   "PYTHONPATH": os.pathsep.join([os.path.dirname(TESTS), TESTS])}
+    done = subprocess.run([sys.executable, "-c", ON_TWO_DEVICES, data_dir, str(tmp_path)], env=environment,
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name, found in json.loads(done.stdout.splitlines()[-1]).items():
+        assert found["moved"] > 1e-2 and found["apart"] < 1e-5, (name, found)
