@@ -181,7 +181,7 @@ class Trainer:
         first, last = self.config.profile_steps
         if step == first:
             tf.profiler.experimental.start(os.path.join(self.config.model_dir, "train"))
-        elif step == last:
+        elif step == min(last, self.total_steps):
             tf.profiler.experimental.stop()
 
 

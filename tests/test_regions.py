@@ -8,7 +8,7 @@ from dsg_tf import regions
 
 HEIGHT, WIDTH, CHANNELS, FILTERS, STRIDE = 6, 9, 5, 4, 8
 RNG = np.random.default_rng(0)
-KERNEL = RNG.normal(size=[1, 1, CHANNELS, FILTERS]).astype(np.float32)
+KERNEL = RNG.normal(size=[CHANNELS, FILTERS]).astype(np.float32)
 BIAS = RNG.normal(size=[FILTERS]).astype(np.float32)
 FEATURES = RNG.normal(size=[2, HEIGHT, WIDTH, CHANNELS]).astype(np.float32)
 SPECIAL_BOXES = [
@@ -50,7 +50,7 @@ def literal_pooling(features, box, grid):
             dy, dx = y - top, x - left
             value = ((1 - dy) * (1 - dx) * features[top, left] + (1 - dy) * dx * features[top, left + 1]
                      + dy * (1 - dx) * features[top + 1, left] + dy * dx * features[top + 1, left + 1])
-            result[row // samples, column // samples] += value @ KERNEL[0, 0] + BIAS
+            result[row // samples, column // samples] += value @ KERNEL + BIAS
     return result / samples**2
 
 
@@ -84,7 +84,7 @@ def test_both_operators_have_the_same_gradients(grid):
 def test_a_constant_map_gives_the_constant(op):
     constant = np.arange(CHANNELS, dtype=np.float32)
     features = np.broadcast_to(constant, FEATURES.shape)
-    expected = np.broadcast_to(constant @ KERNEL[0, 0] + BIAS, [2, BOXES.shape[1], 4, 4, FILTERS])
+    expected = np.broadcast_to(constant @ KERNEL + BIAS, [2, BOXES.shape[1], 4, 4, FILTERS])
     np.testing.assert_allclose(pooling(op, grid=4)(features, BOXES), expected, atol=1e-4)
 
 
@@ -93,7 +93,7 @@ def test_a_box_of_one_cell_gives_that_cells_neighbourhood(op):
     """Fixes which pixel a feature cell lies at: a ramp along x must give the centre of the box, in cells."""
     ramp = np.broadcast_to(np.arange(WIDTH, dtype=np.float32)[:, None], [1, HEIGHT, WIDTH, CHANNELS])
     layer = pooling(op)
-    layer.convolution.set_weights([np.eye(CHANNELS, FILTERS, dtype=np.float32)[None, None], np.zeros(FILTERS)])
+    layer.convolution.set_weights([np.eye(CHANNELS, FILTERS, dtype=np.float32), np.zeros(FILTERS)])
     boxes = np.array([[[8, 16, 16, 24], [0, 8, 48, 64]]], np.float32)  # Cell 2; cells 1 to 7.
     np.testing.assert_allclose(layer(ramp, boxes)[0, :, 0, 0, 0], [2.0, 4.0], atol=1e-4)
 
