@@ -130,6 +130,8 @@ class Trainer:
             total = self.losses.total(terms) / self.strategy.num_replicas_in_sync
         variables = self.model.trainable_variables
         gradients = tape.gradient(total, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        # Those of embeddings come as rows, several for one class: only their sum has the right norm.
+        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
         scalars = {f"loss/{name}": value for name, value in terms.items()}
         scalars["loss/total"] = total * self.strategy.num_replicas_in_sync
         found = metrics.referring_iou(outputs, batch)
