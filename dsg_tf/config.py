@@ -45,7 +45,7 @@ class Config:
     max_queries: int = _setting(16, "queries sampled per training image (Q)", minimum=1)
     color_jitter: float = _setting(0.0, "strength of brightness, contrast, saturation and hue jitter", minimum=0)
     pixel_mean: tuple[float, ...] = _setting((123.675, 116.28, 103.53), "RGB mean subtracted from the image")
-    pixel_std: tuple[float, ...] = _setting((58.395, 57.12, 57.375), "RGB scale the image is divided by")
+    pixel_std: tuple[float, ...] = _setting((58.395, 57.12, 57.375), "RGB scale the image is divided by", minimum=1e-6)
 
     # Detector.
     backbone: str = _setting("dilated_resnet", "Model Garden backbone", ("resnet", "dilated_resnet", "efficientnet"))
@@ -58,8 +58,8 @@ class Config:
     rpn_level: int = _setting(4, "feature level (stride 2**level) of the RPN", minimum=2)
     roi_level: int = _setting(4, "feature level of the region features", minimum=2)
     rpn_filters: int = _setting(512, "channels of the RPN's convolution", minimum=1)
-    anchor_scales: tuple[float, ...] = _setting((4, 8, 16, 32), "anchor sides in strides of the RPN level")
-    aspect_ratios: tuple[float, ...] = _setting((0.5, 1, 2), "width / height of the anchors")
+    anchor_scales: tuple[float, ...] = _setting((4, 8, 16, 32), "anchor sides in strides of the RPN level", minimum=1e-6)
+    aspect_ratios: tuple[float, ...] = _setting((0.5, 1, 2), "width / height of the anchors", minimum=1e-6)
     rpn_positive_iou: float = _setting(0.8, "anchors at or above this IoU are positive", minimum=0)
     rpn_negative_iou: float = _setting(0.3, "anchors below this IoU are negative", minimum=0)
     rpn_samples: int = _setting(256, "anchors per image in the RPN loss, at most half of them positive", minimum=2)
@@ -100,7 +100,8 @@ class Config:
                                          "all devices", ("frozen", "batch", "sync"))
     ema_decay: float = _setting(0.0, "decay of the moving average of the weights; 0 keeps none", minimum=0)
     precision: str = _setting("float32", "arithmetic of the layers", ("float32", "mixed_bfloat16"))
-    jit_compile: bool = _setting(False, "compile the forward and backward pass with XLA")
+    jit_compile: bool = _setting(False, "compile the forward and backward pass with XLA, which draws "
+                                             "other random RPN samples")
     batch_size: int = _setting(1, "images a step, over all devices", minimum=1)
     epochs: float = _setting(20.0, "passes over the training split", minimum=0)
     init_checkpoint: str = _setting("", "checkpoint to start from: Model Garden's, or one of this program")
@@ -159,6 +160,8 @@ def _check_together(config: Config) -> None:
     if config.rpn_negative_iou > config.rpn_positive_iou:
         raise ValueError(f"--rpn_negative_iou={config.rpn_negative_iou} is above "
                          f"--rpn_positive_iou={config.rpn_positive_iou}")
+    if config.pre_nms_top_k < config.num_boxes:
+        raise ValueError(f"--pre_nms_top_k={config.pre_nms_top_k} is below --num_boxes={config.num_boxes}")
     if not set(config.init_modules) <= {"backbone", "decoder", "rpn_head", "all"}:
         raise ValueError(f"--init_modules={','.join(config.init_modules)}: known are backbone, decoder, rpn_head, all")
     if not 0 <= config.ema_decay < 1:

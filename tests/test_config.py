@@ -87,7 +87,7 @@ def test_an_impossible_setting_is_named_with_both_values(parse, arguments, names
 
 
 def test_an_unknown_choice_is_named_with_the_known_ones(parse):
-    with pytest.raises(flags.IllegalFlagValueError, match="--roi_op=pool: value should be one of <matmul|crop_and_resize>"):
+    with pytest.raises(flags.IllegalFlagValueError, match="--roi_op=pool: .* one of <matmul.crop_and_resize>"):
         parse("--roi_op=pool")
     with pytest.raises(ValueError, match="--roi_op='pool' is not one of 'matmul', 'crop_and_resize'"):
         Config(roi_op="pool")

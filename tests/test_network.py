@@ -242,7 +242,7 @@ def test_anchors_by_hand():
     ({"backbone": "dilated_resnet", "backbone_depth": "18", "backbone_width": 1.0}, ["--backbone_depth=18", "101"]),
     ({"backbone": "dilated_resnet", "backbone_depth": "50"}, ["--backbone_width=0.125", "--backbone=dilated_resnet"]),
     ({"backbone": "efficientnet", "backbone_depth": "lite1"}, ["--backbone_depth=lite1", "lite0"]),
-    ({"decoder": "identity", "rpn_level": 6, "image_height": 64, "image_width": 128}, ["--rpn_level", "6", "2, 3, 4, 5"]),
+    ({"decoder": "identity", "rpn_level": 6, "image_width": 128}, ["--rpn_level", "6", "2, 3, 4, 5"]),
 ])
 def test_a_detector_that_model_garden_lacks_is_an_error_that_names_the_flags(changes, names):
     with pytest.raises(ValueError) as raised:

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from dsg_tf import boxes as box_lib
 from dsg_tf import detector, heads, targets
