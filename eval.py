@@ -49,7 +49,8 @@ def evaluate() -> None:
     data_dir = FLAGS.data_dir or config.data_dir
     info = DatasetInfo.load(data_dir)
     if info.vocabulary != vocabulary:
-        raise ValueError(f"--data_dir={data_dir} has another vocabulary than the model in --model_dir={FLAGS.model_dir}")
+        raise ValueError(f"--data_dir={data_dir} has another vocabulary than the model in "
+                         f"--model_dir={FLAGS.model_dir}")
     summary = evaluation.evaluate_split(model, config, info, FLAGS.split, step, data_dir=data_dir,
                                         model_dir=FLAGS.model_dir, max_images=FLAGS.max_images)
     print(evaluation.table([summary]))

@@ -32,7 +32,8 @@ def main(argv):
         config = config_lib.from_flags()
         for name in ("model_dir", "data_dir"):
             if not getattr(config, name):
-                raise ValueError(f"--{name} is needed; a configuration such as --flagfile=configs/synthetic.flags sets it")
+                raise ValueError(f"--{name} is needed; a configuration such as --flagfile=configs/synthetic.flags "
+                                 "sets it")
         train_and_evaluate(config)
     except (ValueError, FileNotFoundError, training.NonFiniteError) as error:
         if flags.FLAGS.debug:
@@ -84,8 +85,8 @@ def check_same_run(config: config_lib.Config, info: DatasetInfo) -> None:
     if not os.path.exists(os.path.join(config.model_dir, config_lib.CONFIG_FILE)):
         return
     before = config_lib.load(config.model_dir)
-    free = {"data_dir", "log_steps", "checkpoint_steps", "eval_steps", "eval_images", "eval_batch_size", "profile_steps",
-            "init_checkpoint", "model_dir"}
+    free = {"data_dir", "log_steps", "checkpoint_steps", "eval_steps", "eval_images", "eval_batch_size",
+            "profile_steps", "init_checkpoint", "model_dir"}
     differing = [f"--{name} was {getattr(before, name)}, now {getattr(config, name)}"
                  for name in vars(config) if name not in free and getattr(before, name) != getattr(config, name)]
     if differing:

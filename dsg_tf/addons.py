@@ -12,7 +12,7 @@ def load(flag: str):
       ValueError: it is not installed; names the ``flag`` that asks for it and the extra that brings it.
     """
     if importlib.util.find_spec("tensorflow_addons") is None:
-        raise ValueError(f"{flag} needs tensorflow-addons, which works with TensorFlow up to 2.15 only: in a new virtual "
-                         "environment with Python 3.9 to 3.11 run pip install -e '.[addons]'")
+        raise ValueError(f"{flag} needs tensorflow-addons, which works with TensorFlow up to 2.15 only: in a new "
+                         "virtual environment with Python 3.9 to 3.11 run pip install -e '.[addons]'")
     import tensorflow_addons  # Only here: its last release warns that it has ended.
     return tensorflow_addons

@@ -44,7 +44,8 @@ def build_detector(config: Config) -> detector.Detector:
     backbone = detector.make_backbone(config.backbone, config.backbone_depth, config.backbone_width,
                                       config.image_size, sync)
     max_level = config.fpn_max_level if config.decoder == "fpn" else levels[-1]
-    decoder = detector.make_decoder(config.decoder, backbone.output_specs, levels[0], max_level, config.fpn_filters, sync)
+    decoder = detector.make_decoder(config.decoder, backbone.output_specs, levels[0], max_level, config.fpn_filters,
+                                    sync)
     num_anchors = len(config.anchor_scales) * len(config.aspect_ratios)
     return detector.Detector(
         backbone, decoder, detector.make_rpn_head(config.rpn_level, num_anchors, config.rpn_filters, sync),

@@ -46,7 +46,8 @@ def load_model(model_dir: str):
     vocabulary = load_vocabulary(model_dir)
     path = tf.train.latest_checkpoint(checkpoint_dir(model_dir))
     if path is None:
-        raise FileNotFoundError(f"{checkpoint_dir(model_dir)} holds no checkpoint yet: let train.py run until it writes one")
+        raise FileNotFoundError(f"{checkpoint_dir(model_dir)} holds no checkpoint yet: let train.py run until it "
+                                "writes one")
     model = build.build_model(config, len(vocabulary.entities), len(vocabulary.relations))
     step = tf.Variable(0, dtype=tf.int64)
     items = {"model": model, "step": step}
@@ -95,7 +96,8 @@ def _find(path: str) -> str:
     for candidate in (path, tf.train.latest_checkpoint(path), tf.train.latest_checkpoint(checkpoint_dir(path))):
         if candidate is not None and tf.io.gfile.exists(candidate + ".index"):
             return candidate
-    raise FileNotFoundError(f"--init_checkpoint={path}: no checkpoint there (neither {path}.index nor a directory with one)")
+    raise FileNotFoundError(f"--init_checkpoint={path}: no checkpoint there (neither {path}.index nor a directory with "
+                            "one)")
 
 
 def _check_match(target: tf.train.Checkpoint, stored: dict[str, list[int]], prefix: str) -> None:
@@ -113,6 +115,6 @@ def _check_match(target: tf.train.Checkpoint, stored: dict[str, list[int]], pref
             wrong.append(f"{short}: shape {stored[name]} in the checkpoint, {shape} in the model")
     if wrong:
         more = f"\n  and {len(wrong) - _NAMES_LISTED} more" if len(wrong) > _NAMES_LISTED else ""
-        raise ValueError(f"--init_checkpoint={prefix} does not fit the model in {len(wrong)} of {len(expected)} variables "
-                         "(do --backbone, --decoder and --init_modules fit it?):\n  "
+        raise ValueError(f"--init_checkpoint={prefix} does not fit the model in {len(wrong)} of {len(expected)} "
+                         "variables (do --backbone, --decoder and --init_modules fit it?):\n  "
                          + "\n  ".join(wrong[:_NAMES_LISTED]) + more)

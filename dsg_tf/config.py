@@ -58,7 +58,8 @@ class Config:
     rpn_level: int = _setting(4, "feature level (stride 2**level) of the RPN", minimum=2)
     roi_level: int = _setting(4, "feature level of the region features", minimum=2)
     rpn_filters: int = _setting(512, "channels of the RPN's convolution", minimum=1)
-    anchor_scales: tuple[float, ...] = _setting((4, 8, 16, 32), "anchor sides in strides of the RPN level", minimum=1e-6)
+    anchor_scales: tuple[float, ...] = _setting((4, 8, 16, 32), "anchor sides in strides of the RPN level",
+                                                minimum=1e-6)
     aspect_ratios: tuple[float, ...] = _setting((0.5, 1, 2), "width / height of the anchors", minimum=1e-6)
     rpn_positive_iou: float = _setting(0.8, "anchors at or above this IoU are positive", minimum=0)
     rpn_negative_iou: float = _setting(0.3, "anchors below this IoU are negative", minimum=0)

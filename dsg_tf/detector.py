@@ -120,7 +120,8 @@ def make_backbone(kind: str, depth: str, width: float, image_size: tuple[int, in
         model_id = "b" + depth[len("lite"):] if lite else depth
         known = [f"b{k}" for k in range(8)]
         if model_id not in known or (lite and model_id != "b0"):
-            raise ValueError(f"--backbone_depth={depth} with --backbone=efficientnet: known are lite0, {', '.join(known)}")
+            raise ValueError(f"--backbone_depth={depth} with --backbone=efficientnet: known are lite0, "
+                             f"{', '.join(known)}")
         return backbones.EfficientNet(model_id, se_ratio=0.0 if lite else 0.25, norm_epsilon=1e-3,
                                       activation="relu6" if lite else "swish", **common)
     known = ["10", "18", "26", "34", "50", "101", "152"] if kind == "resnet" else ["50", "101", "152", "200"]

@@ -48,7 +48,8 @@ class Evaluation:
         for role in ("subject", "object"):
             values = np.array([getattr(q, f"{role}_iou") for q in self.queries], np.float64)
             scores[f"{role}_iou"] = float(values.mean()) if len(values) else float("nan")
-            scores[f"{role}_iou_stderr"] = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
+            stderr = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else float("nan")
+            scores[f"{role}_iou_stderr"] = float(stderr)
         return {**scores, "num_queries": len(self.queries), "num_images": self.num_images,
                 "proposal_recall": self.proposal_recall, "seconds_per_image": self.seconds_per_image}
 
@@ -172,7 +173,8 @@ def write(evaluation: Evaluation, drawn: dict[str, Image.Image], model_dir: str,
 
 def table(summaries: list[dict]) -> str:
     """The results as text."""
-    lines = [f"{'split':8} {'subject IoU':>16} {'object IoU':>16} {'queries':>8} {'images':>7} {'recall@0.5':>10} {'s/image':>8}"]
+    lines = [f"{'split':8} {'subject IoU':>16} {'object IoU':>16} {'queries':>8} {'images':>7} {'recall@0.5':>10} "
+             f"{'s/image':>8}"]
     for s in summaries:
         cells = [f"{s[f'{role}_iou']:.4f} ± {s[f'{role}_iou_stderr']:.4f}" for role in ("subject", "object")]
         lines.append(f"{s['split']:8} {cells[0]:>16} {cells[1]:>16} {s['num_queries']:8d} {s['num_images']:7d} "

@@ -60,5 +60,5 @@ class LabelHeads(keras.layers.Layer):
         self.relation = keras.layers.Dense(num_relations, name="relation")
 
     def call(self, nodes, edges):
-        """``[B, N, .]`` and ``[B, N, N, .]`` to float32 logits ``[B, N, E]`` (softmax) and ``[B, N, N, R]`` (sigmoids)."""
+        """``[B, N, .]`` and ``[B, N, N, .]`` to logits ``[B, N, E]`` (softmax) and ``[B, N, N, R]`` (sigmoids)."""
         return tf.cast(self.entity(nodes), tf.float32), tf.cast(self.relation(edges), tf.float32)

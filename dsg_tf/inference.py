@@ -20,7 +20,7 @@ from dsg_tf.data.scene import Vocabulary
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """The answer sets of one query: boxes float32 ``[K, 4]``, original pixels, best first, and probabilities ``[K]``."""
+    """The answer sets of one query: boxes ``[K, 4]``, original pixels, best first, and their probabilities ``[K]``."""
 
     query: str
     subject_boxes: np.ndarray

@@ -67,7 +67,7 @@ class RegionPooling(keras.layers.Layer):
         return tf.reshape(pooled, [-1, regions, self.grid, self.grid, self.filters])
 
     def _weights(self, low, high, length):
-        """Mean bilinear weight of each of ``length`` cells for each grid cell: ``[B, R]`` to ``[B, R, grid, length]``."""
+        """Mean bilinear weight of ``length`` cells in each grid cell: ``[B, R]`` to ``[B, R, grid, length]``."""
         positions = self._positions(low, high)
         positions = tf.clip_by_value(positions, 0.0, length - 1.0)
         distance = tf.abs(positions[..., tf.newaxis] - tf.range(length, dtype=tf.float32))

@@ -118,7 +118,8 @@ def relation_targets(matches, batch, num_relations: int):
     """
     num_boxes = batch["box_mask"].shape[1]
     subject, relation, object_ = tf.unstack(batch["relations"], axis=-1)  # -1 gives a row of zeros in a one-hot.
-    subject_hot = tf.one_hot(subject, num_boxes)[..., tf.newaxis] * tf.one_hot(relation, num_relations)[:, :, tf.newaxis]
+    relation_hot = tf.one_hot(relation, num_relations)[:, :, tf.newaxis]
+    subject_hot = tf.one_hot(subject, num_boxes)[..., tf.newaxis] * relation_hot  # [B, T, M, R]
     table = tf.einsum("btmr,bto->bmor", subject_hot, tf.one_hot(object_, num_boxes))  # [B, M, M, R]
     rows = tf.gather(table, matches["index"], axis=1, batch_dims=1)
     targets = tf.gather(rows, matches["index"], axis=2, batch_dims=1)
