@@ -103,11 +103,10 @@ def _find(path: str) -> str:
 def _check_match(target: tf.train.Checkpoint, stored: dict[str, list[int]], prefix: str) -> None:
     """Compares with the names under which ``target`` itself would be written: TensorFlow has no other public list."""
     with tempfile.TemporaryDirectory() as directory:
-        expected = dict(tf.train.list_variables(target.write(os.path.join(directory, "ckpt"))))
+        written = tf.train.list_variables(target.write(os.path.join(directory, "ckpt")))
+    expected = {name: shape for name, shape in written if not name.startswith(("save_counter", "_CHECKPOINTABLE"))}
     wrong = []
     for name, shape in expected.items():
-        if name.startswith(("save_counter", "_CHECKPOINTABLE")):
-            continue
         short = name.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE")
         if name not in stored:
             wrong.append(f"{short}: not in the checkpoint")

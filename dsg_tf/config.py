@@ -165,6 +165,8 @@ def _check_together(config: Config) -> None:
         raise ValueError(f"--pre_nms_top_k={config.pre_nms_top_k} is below --num_boxes={config.num_boxes}")
     if not set(config.init_modules) <= {"backbone", "decoder", "rpn_head", "all"}:
         raise ValueError(f"--init_modules={','.join(config.init_modules)}: known are backbone, decoder, rpn_head, all")
+    if config.jit_compile and config.batch_norm == "sync":
+        raise ValueError("--jit_compile does not go with --batch_norm=sync: XLA compiles for one device at a time")
     if not 0 <= config.ema_decay < 1:
         raise ValueError(f"--ema_decay={config.ema_decay} must be in [0, 1)")
 

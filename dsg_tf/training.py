@@ -63,7 +63,9 @@ class Trainer:
             items["average"] = self.average
         self.manager = tf.train.CheckpointManager(tf.train.Checkpoint(**items),
                                                   checkpoints.checkpoint_dir(config.model_dir), max_to_keep=2)
-        self._forward_backward = tf.function(self._replica_gradients, jit_compile=config.jit_compile or None)
+        # Not a function of its own without XLA: batch norm over all devices cannot stand inside one.
+        self._forward_backward = (tf.function(self._replica_gradients, jit_compile=True) if config.jit_compile
+                                  else self._replica_gradients)
 
     def train(self) -> None:
         """Trains to the last step, from the last checkpoint in the model directory where there is one.

