@@ -133,5 +133,6 @@ def final_evaluation(config: config_lib.Config, info: DatasetInfo) -> str:
 
 if __name__ == "__main__":
     config_lib.define_flags()
+    flags.adopt_module_key_flags(config_lib)  # For --help to show them.
     flags.DEFINE_boolean("debug", False, "show the stack trace of an error")
     app.run(main)

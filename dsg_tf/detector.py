@@ -18,6 +18,8 @@ from dsg_tf.keras import keras
 
 # A proposal this close to the best one is kept even below the score threshold: no image is left without boxes.
 SCORE_MARGIN = 0.01
+# Pixels. Boxes that lie in the padding of the input are empty when clipped: they must not take the place of others.
+MIN_SIDE = 1.0
 
 
 class Detector(keras.layers.Layer):
@@ -48,7 +50,8 @@ class Detector(keras.layers.Layer):
         self.freeze_batch_norm = freeze_batch_norm
         self.roi_generator = roi_generator.MultilevelROIGenerator(
             pre_nms_top_k=pre_nms_top_k, test_pre_nms_top_k=pre_nms_top_k, nms_iou_threshold=nms_iou,
-            test_nms_iou_threshold=nms_iou, num_proposals=num_boxes, test_num_proposals=num_boxes)
+            test_nms_iou_threshold=nms_iou, num_proposals=num_boxes, test_num_proposals=num_boxes,
+            pre_nms_min_size_threshold=MIN_SIDE, test_pre_nms_min_size_threshold=MIN_SIDE)
 
     def call(self, image, image_size, training: bool = False) -> dict[str, tf.Tensor]:
         """Runs the detector.

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from dsg_tf import files, metrics, visualize
+from dsg_tf import files, heads, metrics, visualize
 from dsg_tf.build import input_spec
 from dsg_tf.config import Config
 from dsg_tf.data import pipeline
@@ -114,8 +114,12 @@ def _draw(model, chosen: set[QueryResult], shards, spec, vocabulary) -> dict[Que
     by_image: dict[int, list[QueryResult]] = {}
     for query in chosen:
         by_image.setdefault(query.image, []).append(query)
-    step = tf.function(lambda batch: (lambda outputs: (outputs, metrics.referring_iou(outputs, batch)))(
-        model(batch, training=False)))
+
+    @tf.function
+    def step(batch):
+        outputs = model(batch, training=False)
+        return outputs, metrics.referring_iou(outputs, batch)
+
     panels = {}
     for number, batch in enumerate(pipeline.eval_batches(shards, spec, 1)):
         if number > max(by_image):
@@ -134,7 +138,7 @@ def _draw(model, chosen: set[QueryResult], shards, spec, vocabulary) -> dict[Que
                 image, describe(query.triplet, vocabulary),
                 truth=(truth[true_sets["subject"]], truth[true_sets["object"]]),
                 prediction=(predicted[sets["subject"]], predicted[sets["object"]]),
-                scores=(scores[sets["subject"], 1], scores[sets["object"], 2]),
+                scores=(scores[sets["subject"], heads.SUBJECT], scores[sets["object"], heads.OBJECT]),
                 ious=(query.subject_iou, query.object_iou))
     return panels
 

@@ -30,7 +30,7 @@ class Answer:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; coordinates and scores are rounded."""
-        rounded = {name: np.round(value, 3 if name.endswith("scores") else 1).tolist()
+        rounded = {name: np.round(value.astype(float), 3 if name.endswith("scores") else 1).tolist()
                    for name, value in dataclasses.asdict(self).items() if name != "query"}
         return {"query": self.query, **rounded}
 

@@ -198,6 +198,7 @@ def test_evaluation_equals_a_slow_loop(loaded, data_dir, one_by_one):
         triplets, query_of_relation = scene.queries()
         inputs = {"image": batch["image"], "image_size": batch["image_size"], "queries": triplets[np.newaxis].astype(np.int32)}
         outputs = {name: value[0].numpy() for name, value in model(inputs, training=False).items()}
+        assert outputs["valid"].any()
         size, truth = batch["image_size"][0].numpy(), batch["boxes"][0].numpy()
         for query, triplet in enumerate(triplets):
             rows = scene.relations[query_of_relation == query]
@@ -258,7 +259,8 @@ def test_an_unknown_word_is_one_line_with_near_matches(trained, photo):
     done = run("eval.py", model_dir=trained, image=photo[0], query="red sqare, left, blue disc")
     assert done.returncode == 1 and not done.stdout
     assert "Traceback" not in done.stderr
-    assert done.stderr.splitlines()[-1] == "eval.py: unknown subject 'red sqare': did you mean 'red square' or 'red disc'?"
+    assert done.stderr.splitlines()[-1] == "eval.py: unknown subject 'red sqare': " \
+        "did you mean 'red square' or 'green square' or 'blue square'?"
 
 
 @pytest.mark.parametrize("script, flag", [("train.py", "--batch_size"), ("eval.py", "--query")])
