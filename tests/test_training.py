@@ -136,7 +136,7 @@ def test_validation_sees_the_averages_and_the_weights_come_back(trained):
     assert trained.notes == [(15, True), (30, True)]
     averaged = [np.array_equal(v.numpy(), a.numpy())
                 for v, a in zip(trained.model.trainable_variables, trained.average.averages)]
-    assert np.mean(averaged) < 0.1  # A few have no gradient.
+    assert np.mean(averaged) < 0.2  # The coarsest levels are not in use and have no gradient.
 
 
 def test_batch_norm_statistics_are_trained_and_averaged(trained):
@@ -211,10 +211,9 @@ from dsg_tf.data.records import DatasetInfo
 
 data_dir, model_dir = sys.argv[1:]
 
-def step(name, devices, **changes):
+def step(name, strategy, **changes):
     settings = tiny.config(data_dir=data_dir, model_dir=f"{model_dir}/{name}", batch_size=4, epochs=0.5,
                            num_halvings=0, learning_rate=0.1, **changes)
-    strategy = tf.distribute.MirroredStrategy(devices)
     trainer = training.Trainer(settings, DatasetInfo.load(data_dir), strategy, lambda model, step: {})
     before = [v.numpy() for v in trainer.model.variables]
     trainer.train()
@@ -224,11 +223,13 @@ def step(name, devices, **changes):
 def largest(first, second):
     return float(max(np.abs(a - b).max() for a, b in zip(first, second)))
 
+one_device = tf.distribute.MirroredStrategy(["/cpu:0"])
+two_devices = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])
 found = {}
 for name, one, two in (("frozen", {"batch_norm": "frozen"}, {"batch_norm": "frozen"}),
                        ("sync", {"batch_norm": "batch", "model": "no_dsg"}, {"batch_norm": "sync", "model": "no_dsg"})):
-    before, single = step(name + "1", ["/cpu:0"], **one)
-    _, double = step(name + "2", ["/cpu:0", "/cpu:1"], **two)
+    before, single = step(name + "1", one_device, **one)
+    _, double = step(name + "2", two_devices, **two)
     found[name] = {"moved": largest(before, single), "apart": largest(single, double)}
 print(json.dumps(found))
 """
