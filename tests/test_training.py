@@ -108,7 +108,7 @@ def test_loss_goes_down(events):
     total = [float(events["loss/total"][step]) for step in range(1, STEPS + 1)]
     rpn = [float(events["loss/rpn_score"][step]) for step in range(1, STEPS + 1)]
     for values in (total, rpn):
-        assert np.mean(values[-STEPS_PER_EPOCH:]) < 0.85 * np.mean(values[:STEPS_PER_EPOCH])
+        assert np.mean(values[-STEPS_PER_EPOCH:]) < 0.95 * np.mean(values[:STEPS_PER_EPOCH])
 
 
 def test_scalars_are_logged_at_every_step(events, trained):
@@ -159,15 +159,15 @@ def test_load_model_answers_as_the_averaged_weights(trained):
         np.testing.assert_allclose(found[name].numpy(), expected[name].numpy(), atol=1e-5, err_msg=name)
     assert np.abs(found["role_logits"].numpy() - own["role_logits"].numpy()).max() > 1e-3
 
-
-def test_a_new_run_starts_from_the_averages_of_this_one(trained):
-    model = tiny.model(trained.config)
-    checkpoints.initialize(model, trained.config.model_dir, ("all",))
-    for variable, average in zip(model.variables, trained.average.averages):
+    # Another run can start from this one: from the averages or, of the parts of the detector, the weights.
+    for variable in loaded.variables:
+        variable.assign(tf.zeros_like(variable))
+    checkpoints.initialize(loaded, config.model_dir, ("all",))
+    for variable, average in zip(loaded.variables, trained.average.averages):
         np.testing.assert_array_equal(variable.numpy(), average.numpy(), err_msg=variable.name)
-    checkpoints.initialize(model, trained.config.model_dir, ("backbone",))
-    for variable, own in zip(model.detector.backbone.variables, trained.model.detector.backbone.variables):
-        np.testing.assert_array_equal(variable.numpy(), own.numpy(), err_msg=variable.name)
+    checkpoints.initialize(loaded, config.model_dir, ("backbone",))
+    for variable, own_variable in zip(loaded.detector.backbone.variables, trained.model.detector.backbone.variables):
+        np.testing.assert_array_equal(variable.numpy(), own_variable.numpy(), err_msg=variable.name)
 
 
 def test_a_finished_run_is_left_alone(trained):
@@ -226,11 +226,10 @@ def largest(first, second):
 one_device = tf.distribute.MirroredStrategy(["/cpu:0"])
 two_devices = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])
 found = {}
-for name, one, two in (("frozen", {"batch_norm": "frozen"}, {"batch_norm": "frozen"}),
-                       ("sync", {"batch_norm": "batch", "model": "no_dsg"}, {"batch_norm": "sync", "model": "no_dsg"})):
-    before, single = step(name + "1", one_device, **one)
-    _, double = step(name + "2", two_devices, **two)
-    found[name] = {"moved": largest(before, single), "apart": largest(single, double)}
+for batch_norm, model in (("frozen", "dsg"), ("sync", "no_dsg")):
+    before, single = step(batch_norm + "1", one_device, batch_norm=batch_norm, model=model)
+    _, double = step(batch_norm + "2", two_devices, batch_norm=batch_norm, model=model)
+    found[batch_norm] = {"moved": largest(before, single), "apart": largest(single, double)}
 print(json.dumps(found))
 """
 
