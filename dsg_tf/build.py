@@ -5,14 +5,17 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from dsg_tf import detector, dsg, gpi, heads, regions
-from dsg_tf.config import Config
+from dsg_tf import detector, dsg, gpi, heads, losses, regions
+from dsg_tf.baselines import attention, displacements, shifts, two_step
+from dsg_tf.config import ATTENTION_MODELS, Config
 from dsg_tf.data.network_input import InputSpec
 from dsg_tf.data.records import DatasetInfo
 from dsg_tf.keras import keras
 
+SSAS_ITERATIONS = 3
 
-def build_model(config: Config, num_entities: int, num_relations: int) -> dsg.DSG:
+
+def build_model(config: Config, num_entities: int, num_relations: int):
     """Builds the system that ``config.model`` names, with its variables made.
 
     Raises:
@@ -20,21 +23,67 @@ def build_model(config: Config, num_entities: int, num_relations: int) -> dsg.DS
     """
     keras.mixed_precision.set_global_policy(config.precision)
     keras.utils.set_random_seed(config.seed)
-    has_graph = config.model != "no_dsg"
+    make = _attention_model if config.model in ATTENTION_MODELS else _graph_model
+    model = make(config, num_entities, num_relations)
+    _make_variables(model, config)
+    return model
+
+
+def _graph_model(config: Config, num_entities: int, num_relations: int) -> dsg.DSG:
+    """The DSG and its ablations: parts left out or exchanged."""
+    has_graph, has_labels = config.model != "no_dsg", config.model not in ("no_dsg", "dsg_no_sgl")
     region = {"stride": 2**config.roi_level, "op": config.roi_op}
-    model = dsg.DSG(
+    return dsg.DSG(
         detector=build_detector(config),
         entity_features=regions.EntityFeatures(config.feature_size, grid=config.entity_grid, name="entity_features",
                                                **region),
         pair_features=regions.PairFeatures(config.feature_size, name="pair_features", **region) if has_graph else None,
         graph=gpi.GraphLayer(hidden_units=config.hidden_units, units=config.gpi_units, node_units=config.node_units,
                              attention=config.gpi_attention, name="graph") if has_graph else None,
-        classifier=heads.ReferringClassifier(num_entities, num_relations, config.hidden_units, name="classifier"),
-        refiner=heads.BoxRefiner(name="refiner"),
-        labeler=heads.LabelHeads(num_entities, num_relations, name="labeler") if has_graph else None,
-        name=config.model)
-    _make_variables(model, config)
-    return model
+        classifier=two_step.GraphMatcher(name="classifier") if config.model == "two_step" else
+        heads.ReferringClassifier(num_entities, num_relations, config.hidden_units, name="classifier"),
+        refiner=heads.BoxRefiner(name="refiner"), refine_features=config.model == "dsg_no_br",
+        labeler=heads.LabelHeads(num_entities, num_relations, name="labeler") if has_labels else None,
+        hidden=config.hide, name=config.model)
+
+
+def _attention_model(config: Config, num_entities: int, num_relations: int) -> attention.AttentionModel:
+    backbone = detector.make_backbone(config.backbone, config.backbone_depth, config.backbone_width,
+                                      config.image_size, config.batch_norm == "sync")
+    return attention.AttentionModel(
+        backbone=backbone, level=config.roi_level, attender=make_attender(config, num_entities, num_relations),
+        pixel_mean=config.pixel_mean, pixel_std=config.pixel_std, freeze_batch_norm=config.batch_norm == "frozen",
+        hidden=config.hide, name=config.model)
+
+
+def make_attender(config: Config, num_entities: int, num_relations: int):
+    """How each of the attention models of Krishna et al. 2018 attends."""
+    if config.model in ("co", "vrd"):
+        return attention.QueryAttention(num_entities, num_relations, use_relation=config.model == "vrd",
+                                        name="attender")
+    if config.model == "ssas":
+        moves = [shifts.ConvolutionalShift(num_relations, name=name) for name in ("shift", "inverse_shift")]
+    else:
+        moves = [shifts.StatisticalShift(num_relations, direction=direction, name=name)
+                 for name, direction in (("shift", 1), ("inverse_shift", -1))]
+    return attention.StackedAttention(num_entities, shift=moves[0], inverse_shift=moves[1],
+                                      iterations=SSAS_ITERATIONS if config.model == "ssas" else 1, name="attender")
+
+
+def build_losses(config: Config, model, num_relations: int):
+    """The loss terms of the system that `build_model` made."""
+    if config.model in ATTENTION_MODELS:
+        return losses.MapLosses()
+    return losses.Losses(model.detector.anchors, num_relations, config)
+
+
+def measure(model, config: Config, info: DatasetInfo) -> None:
+    """What a system knows about the training set before it learns: the mean displacements of spatial shifts."""
+    if config.model == "ss":
+        values = displacements.mean_displacements(info.shard_paths(config.data_dir, "train"),
+                                                  len(info.vocabulary.relations))
+        for layer in (model.attender.shift, model.attender.inverse_shift):
+            layer.displacements.assign(values)
 
 
 def build_detector(config: Config) -> detector.Detector:
@@ -71,7 +120,7 @@ def input_spec(config: Config, info: DatasetInfo, split: str, training: bool) ->
         max_boxes=max(limits.max_boxes, 1), max_relations=max(limits.max_relations, 1),
         max_queries=config.max_queries if training else max(limits.max_queries, 1),
         flipped_relations=info.vocabulary.flipped_relations() if training else (),
-        color_jitter=config.color_jitter if training else 0.0)
+        color_jitter=config.color_jitter if training else 0.0, keep_aspect=config.keep_aspect)
 
 
 def count_parameters(model: keras.Model) -> dict[str, int]:

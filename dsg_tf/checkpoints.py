@@ -14,7 +14,6 @@ from dsg_tf import build, files, optimizers
 from dsg_tf import config as config_lib
 from dsg_tf.data.scene import Vocabulary
 
-DETECTOR_MODULES = ("backbone", "decoder", "rpn_head")
 VOCABULARY_FILE = "vocabulary.json"
 _NAMES_LISTED = 10
 
@@ -33,8 +32,11 @@ def load_vocabulary(model_dir: str) -> Vocabulary:
         return Vocabulary(**{name: tuple(values) for name, values in json.load(file).items()})
 
 
-def load_model(model_dir: str):
+def load_model(model_dir: str, precision: str = ""):
     """Builds the model of ``model_dir`` with the weights of its last checkpoint, averaged if it keeps an average.
+
+    Args:
+      precision: of the arithmetic, where it is not to be that of the training.
 
     Returns:
       (model, `Config`, `Vocabulary`, step).
@@ -43,6 +45,8 @@ def load_model(model_dir: str):
       FileNotFoundError: no configuration, vocabulary or checkpoint there.
     """
     config = config_lib.load(model_dir)
+    if precision:
+        config = dataclasses.replace(config, precision=precision)
     vocabulary = load_vocabulary(model_dir)
     path = tf.train.latest_checkpoint(checkpoint_dir(model_dir))
     if path is None:
@@ -64,7 +68,7 @@ def initialize(model, path: str, modules: Sequence[str]) -> None:
     """Reads weights to start from.
 
     Args:
-      model: a built `DSG`.
+      model: of `build.build_model`.
       path: a checkpoint prefix, or a directory with checkpoints; Model Garden's (``backbone/...``, ``decoder/...``,
         ``rpn_head/...``) or this program's.
       modules: of "backbone", "decoder", "rpn_head"; or "all": the whole model from this program's checkpoint, all
@@ -76,15 +80,18 @@ def initialize(model, path: str, modules: Sequence[str]) -> None:
     """
     prefix = _find(path)
     stored = dict(tf.train.list_variables(prefix))
-    is_own = any(name.startswith("model/detector/") for name in stored)
+    is_own = any(name.startswith("model/") for name in stored)
     if is_own and "all" in modules:
         items = {"model": model}
         if any(name.startswith("average/") for name in stored):
             items["average"] = optimizers.MovingAverage(model.variables, 0.0)
     else:
-        names = DETECTOR_MODULES if "all" in modules else modules
-        parts = {name: getattr(model.detector, name) for name in names if getattr(model.detector, name) is not None}
-        items = {"model": tf.train.Checkpoint(detector=tf.train.Checkpoint(**parts))} if is_own else parts
+        known = model.modules_of_model_garden
+        items = known if "all" in modules else {name: known[name] for name in modules if name in known}
+        if is_own:
+            items = {"model": tf.train.Checkpoint(**items)}
+            if any(name.startswith("model/detector/") for name in stored):
+                items = {"model": tf.train.Checkpoint(detector=items["model"])}
     target = tf.train.Checkpoint(**items)
     _check_match(target, stored, prefix)
     target.read(prefix).expect_partial()

@@ -15,6 +15,9 @@ from absl import flags
 from dsg_tf import files
 
 CONFIG_FILE = "config.json"
+ATTENTION_MODELS = ("ssas", "ss", "co", "vrd")
+HIDDEN = ("relation", "image")
+SYSTEMS = ("dsg", "no_dsg", "dsg_no_sgl", "dsg_no_br", "two_step", *ATTENTION_MODELS)
 
 
 def _setting(default: Any, help_text: str, choices: tuple[str, ...] = (), minimum: float | None = None):
@@ -27,7 +30,9 @@ class Config:
     """The settings of one run. Tuples come from comma-separated flags; ``help`` texts are the documentation."""
 
     # What to train, on what, where to.
-    model: str = _setting("dsg", "the system to train", ("dsg", "no_dsg"))
+    model: str = _setting("dsg", "the system to train, a row of the paper's Table 1 or 2; the last four are the attention "
+                               "models of Krishna et al. 2018 and bring their own input size and optimizer", SYSTEMS)
+    hide: str = _setting("", "control: the part of the input that the system does not get to see", ("", *HIDDEN))
     dataset: str = _setting("", "which data set's download and preparation steps to name when data is missing; "
                                 "'synthetic' is rendered on the spot", ("", "vg", "vrd", "clevr", "synthetic",
                                                                         "clevr_small", "vrd_small"))
@@ -42,6 +47,7 @@ class Config:
     image_width: int = _setting(1024, "network input width, pixels", minimum=32)
     short_side: int = _setting(600, "images are resized to this short side, pixels ...", minimum=16)
     long_side: int = _setting(1000, "... unless their long side then exceeds this, pixels", minimum=16)
+    keep_aspect: bool = _setting(True, "whether that resize keeps the aspect ratio; if not, images fill the network input")
     max_queries: int = _setting(16, "queries sampled per training image (Q)", minimum=1)
     color_jitter: float = _setting(0.0, "strength of brightness, contrast, saturation and hue jitter", minimum=0)
     pixel_mean: tuple[float, ...] = _setting((123.675, 116.28, 103.53), "RGB mean subtracted from the image")
@@ -84,6 +90,7 @@ class Config:
                                 ("smooth_l1", "giou"))
     refine_beta: float = _setting(1.0, "where smooth L1 turns from quadratic to linear", minimum=1e-6)
     rr_balance: bool = _setting(True, "background and other boxes together weigh as much as subject and object boxes")
+    attention_learning_rate: float = _setting(1e-4, "learning rate (RMSprop) of the attention models", minimum=0)
     loss_weights: tuple[float, ...] = _setting((1, 1, 0.1, 1, 0.01, 0.01), "weights of rpn_score, rpn_box, rr, "
                                                                            "refine, entity, relation", minimum=0)
 
@@ -124,6 +131,11 @@ class Config:
     @property
     def image_size(self) -> tuple[int, int]:
         return self.image_height, self.image_width
+
+    @property
+    def system(self) -> str:
+        """The name of the system and, after a "-", of what is hidden from it."""
+        return f"{self.model}-{self.hide}" if self.hide else self.model
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2)
@@ -195,26 +207,48 @@ def from_flags() -> Config:
     Raises:
       ValueError: a value out of range, or values that do not go together; names the flags.
     """
-    return _from_values({field.name: getattr(flags.FLAGS, field.name) for field in dataclasses.fields(Config)})
+    config = _from_values({field.name: getattr(flags.FLAGS, field.name) for field in dataclasses.fields(Config)})
+    return for_system(config, config.system)
+
+
+def for_system(config: Config, name: str) -> Config:
+    """The settings that another system has on the same data: the attention models' published input and optimizer.
+
+    Args:
+      config: settings of any system.
+      name: of `SYSTEMS`; with "-relation" or "-image" behind it, the control that does not get to see that.
+
+    Raises:
+      ValueError: there is no such system.
+    """
+    model, _, hidden = name.partition("-")
+    changes: dict[str, Any] = {"model": model, "hide": hidden}
+    if model in ATTENTION_MODELS:
+        changes |= {"image_height": 224, "image_width": 224, "short_side": 224, "long_side": 224, "keep_aspect": False,
+                    "decoder": "identity", "rpn_level": 4, "roi_level": 4, "optimizer": "rmsprop",
+                    "learning_rate": config.attention_learning_rate, "weight_decay": 0.0}
+    return dataclasses.replace(config, **changes)
 
 
 def load(model_dir: str) -> Config:
     """Reads the configuration that `Config.save` wrote beside a checkpoint.
 
+    Settings that are younger than the file have their defaults: what the program did before it had them.
+
     Raises:
       FileNotFoundError: ``model_dir`` holds no trained model.
-      ValueError: the file has settings this version does not know, or lacks some.
+      ValueError: the file has settings this version does not know.
     """
     path = os.path.join(model_dir, CONFIG_FILE)
     if not os.path.exists(path):
         raise FileNotFoundError(f"{path} does not exist: --model_dir={model_dir} holds no model trained by train.py")
     with open(path, encoding="utf-8") as file:
         values = json.load(file)
-    known = {field.name for field in dataclasses.fields(Config)}
-    if set(values) != known:
-        raise ValueError(f"{path} was written by another version: unknown settings {sorted(set(values) - known)}, "
-                         f"missing settings {sorted(known - set(values))}")
-    return _from_values(values)
+    defaults = {field.name: field.default for field in dataclasses.fields(Config)}
+    unknown = sorted(set(values) - set(defaults))
+    if unknown:
+        raise ValueError(f"{path} was written by another version: unknown settings {', '.join(unknown)}")
+    return _from_values({**defaults, **values})
 
 
 def _from_values(values: dict[str, Any]) -> Config:

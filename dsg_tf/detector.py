@@ -53,13 +53,14 @@ class Detector(keras.layers.Layer):
             test_nms_iou_threshold=nms_iou, num_proposals=num_boxes, test_num_proposals=num_boxes,
             pre_nms_min_size_threshold=MIN_SIDE, test_pre_nms_min_size_threshold=MIN_SIDE)
 
-    def call(self, image, image_size, training: bool = False) -> dict[str, tf.Tensor]:
+    def call(self, image, image_size, training: bool = False, given=None) -> dict[str, tf.Tensor]:
         """Runs the detector.
 
         Args:
           image: uint8 or float ``[B, H, W, 3]``, RGB in 0 to 255, padded at the bottom and the right.
           image_size: float32 ``[B, 2]``, height and width of the un-padded part, pixels.
           training: whether to keep the best N proposals whatever their score.
+          given: boxes ``[B, M, 4]`` and bool ``[B, M]``, which of them count, to take in place of the proposals.
 
         Returns:
           features: ``[B, H', W', C]``, the map at ``roi_level``.
@@ -74,7 +75,11 @@ class Detector(keras.layers.Layer):
         rpn_scores, rpn_boxes = self.rpn_head({self.rpn_level: levels[self.rpn_level]}, training=batch_norm_training)
         scores = tf.cast(rpn_scores[self.rpn_level], tf.float32)
         encoded = tf.cast(rpn_boxes[self.rpn_level], tf.float32)
-        proposals, proposal_scores, valid = self._propose(scores, encoded, image_size, training)
+        if given is None:
+            proposals, proposal_scores, valid = self._propose(scores, encoded, image_size, training)
+        else:
+            proposals, valid = given
+            proposal_scores = tf.cast(valid, tf.float32)
         return {"features": levels[self.roi_level], "rpn_scores": scores, "rpn_boxes": encoded,
                 "proposals": proposals, "proposal_scores": proposal_scores, "valid": valid}
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from dsg_tf import boxes as box_lib
+from dsg_tf import controls
 from dsg_tf.keras import keras
 
 
@@ -19,34 +20,47 @@ class DSG(keras.Model):
       entity_features: `EntityFeatures`, f_i.
       pair_features: `PairFeatures`, f_ij; None without a graph.
       graph: `GraphLayer`; None answers from the detector's features f_i alone (NO-DSG).
-      classifier: `ReferringClassifier`.
+      classifier: `ReferringClassifier`, or a `GraphMatcher` (TWO STEP).
       refiner: `BoxRefiner`.
-      labeler: `LabelHeads`, or None.
+      refine_features: whether the refiner sees f_i in place of z'_i (DSG -BR).
+      labeler: `LabelHeads`, or None (DSG -SGL).
+      hidden: part of the input that it does not get to see, see `controls.hide`.
     """
 
-    def __init__(self, *, detector, entity_features, pair_features, graph, classifier, refiner, labeler, **kwargs):
+    def __init__(self, *, detector, entity_features, pair_features, graph, classifier, refiner, labeler,
+                 refine_features: bool = False, hidden: str = "", **kwargs):
         super().__init__(autocast=False, **kwargs)  # Under mixed precision image_size stays float32.
         self.detector = detector
         self.entity_features, self.pair_features = entity_features, pair_features
         self.graph = graph
         self.classifier, self.refiner, self.labeler = classifier, refiner, labeler
+        self.refine_features, self.hidden = refine_features, hidden
+
+    @property
+    def modules_of_model_garden(self) -> dict[str, tf.Module]:
+        """What ``--init_modules`` can name."""
+        parts = {name: getattr(self.detector, name) for name in ("backbone", "decoder", "rpn_head")}
+        return {name: part for name, part in parts.items() if part is not None}
 
     def call(self, inputs, training: bool = False) -> dict[str, tf.Tensor]:
         """Answers queries about images; needs no labels.
 
         Args:
           inputs: ``image`` uint8 ``[B, H, W, 3]``, ``image_size`` float32 ``[B, 2]`` (height and width of the
-            un-padded part, pixels), ``queries`` int32 ``[B, Q, 3]`` class triplets. Other keys are ignored.
+            un-padded part, pixels), ``queries`` int32 ``[B, Q, 3]`` class triplets; for oracles also ``proposals``
+            ``[B, M, 4]`` with bool ``proposal_mask`` ``[B, M]``, in place of the detector's. Other keys are ignored.
           training: training mode of the detector (proposals, batch normalisation).
 
         Returns:
-          Everything `encode` returns, and ``role_logits`` float32 ``[B, Q, N, 4]``: Background, Subject, Object, Other.
+          Everything `encode` and `answer` return.
         """
-        encoded = self.encode(inputs["image"], inputs["image_size"], training=training)
-        return {**encoded, "role_logits": self.answer(encoded["nodes"], inputs["queries"])}
+        inputs = controls.hide(inputs, self.hidden)
+        given = (inputs["proposals"], inputs["proposal_mask"]) if "proposals" in inputs else None
+        encoded = self.encode(inputs["image"], inputs["image_size"], training=training, given=given)
+        return {**encoded, **self.answer(encoded, inputs["queries"])}
 
-    def encode(self, image, image_size, training: bool = False) -> dict[str, tf.Tensor]:
-        """The differentiable scene graph of images.
+    def encode(self, image, image_size, training: bool = False, given=None) -> dict[str, tf.Tensor]:
+        """The differentiable scene graph of images; ``given`` as in `Detector.call`.
 
         Returns:
           The detector's ``rpn_scores``, ``rpn_boxes``, ``proposals``, ``proposal_scores``, ``valid``;
@@ -55,25 +69,31 @@ class DSG(keras.Model):
           with a graph ``neighbor_attention`` ``[B, N, N]`` and ``node_attention`` ``[B, N]``; with label heads
           ``entity_logits`` ``[B, N, E]`` and ``relation_logits`` ``[B, N, N, R]``, float32.
         """
-        found = self.detector(image, image_size, training=training)
+        found = self.detector(image, image_size, training=training, given=given)
         features = found.pop("features")
-        nodes = self.entity_features(features, found["proposals"])
-        graph = {"nodes": nodes}
+        entities = self.entity_features(features, found["proposals"])
+        graph = {"nodes": entities}
         if self.graph is not None:
             pairs, unions = self.pair_features(features, found["proposals"])
-            graph = self.graph(_append_coordinates(nodes, found["proposals"], image_size[:, tf.newaxis]),
+            graph = self.graph(_append_coordinates(entities, found["proposals"], image_size[:, tf.newaxis]),
                                _append_coordinates(pairs, unions, image_size[:, tf.newaxis, tf.newaxis]),
                                found["valid"])
-        deltas, refined = self.refiner(graph["nodes"], found["proposals"])
+        deltas, refined = self.refiner(entities if self.refine_features else graph["nodes"], found["proposals"])
         result = {**found, **graph, "deltas": deltas, "boxes": box_lib.clip(refined, image_size)}
         if self.labeler is not None:
             result["entity_logits"], result["relation_logits"] = self.labeler(graph["nodes"], graph["edges"])
         result.pop("edges", None)
         return result
 
-    def answer(self, nodes, queries):
-        """Role logits ``[B, Q, N, 4]`` of nodes ``[B, N, .]`` for queries int32 ``[B, Q, 3]``."""
-        return self.classifier(nodes, queries)
+    def answer(self, encoded, queries) -> dict[str, tf.Tensor]:
+        """Answers to queries int32 ``[B, Q, 3]`` about what `encode` returned.
+
+        Returns:
+          ``subject_set``, ``object_set`` bool ``[B, Q, N]``; ``subject_scores``, ``object_scores`` float32
+          ``[B, Q, N]`` in [0, 1]; and, but for TWO STEP, ``role_logits`` float32 ``[B, Q, N, 4]``: Background, Subject,
+          Object, Other.
+        """
+        return self.classifier(encoded, queries)
 
 
 def _append_coordinates(features, boxes, image_size):

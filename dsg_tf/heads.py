@@ -13,6 +13,30 @@ from dsg_tf.keras import keras
 # Labels of the referring-relationships classifier.
 BACKGROUND, SUBJECT, OBJECT, OTHER = range(4)
 NUM_ROLES = 4
+ROLES = {"subject": SUBJECT, "object": OBJECT}
+
+
+def answers(role_logits, valid) -> dict[str, tf.Tensor]:
+    """The answer sets (the paper, section 5.2): boxes classified as a role, else the most probable one.
+
+    Args:
+      role_logits: float32 ``[B, Q, N, 4]``; valid: bool ``[B, N]``.
+
+    Returns:
+      ``subject_set``, ``object_set`` bool ``[B, Q, N]``, empty only where no box is valid; ``subject_scores``,
+      ``object_scores`` float32 ``[B, Q, N]``: probabilities, 0 where not valid.
+    """
+    valid = valid[:, tf.newaxis]
+    probabilities, label_of = tf.nn.softmax(role_logits), tf.argmax(role_logits, axis=-1)
+    result = {}
+    for role, label in ROLES.items():
+        scores = tf.where(valid, probabilities[..., label], 0.0)
+        chosen = (label_of == label) & valid
+        best = tf.argmax(tf.where(valid, scores, -1.0), axis=-1)
+        best = tf.one_hot(best, scores.shape[-1], on_value=True, off_value=False) & valid
+        result[f"{role}_set"] = tf.where(tf.reduce_any(chosen, axis=-1, keepdims=True), chosen, best)
+        result[f"{role}_scores"] = scores
+    return result
 
 
 class ReferringClassifier(keras.layers.Layer):
@@ -31,8 +55,20 @@ class ReferringClassifier(keras.layers.Layer):
         self.hidden = keras.layers.Dense(hidden_units, activation="relu", name="hidden")
         self.logits = keras.layers.Dense(NUM_ROLES, name="logits")
 
-    def call(self, nodes, queries):
-        """Nodes ``[B, N, .]`` and queries int32 ``[B, Q, 3]`` (class triplets) to float32 logits ``[B, Q, N, 4]``."""
+    def call(self, encoded, queries):
+        """Answers queries.
+
+        Args:
+          encoded: ``nodes`` ``[B, N, .]`` and ``valid`` bool ``[B, N]``.
+          queries: int32 ``[B, Q, 3]``, class triplets.
+
+        Returns:
+          ``role_logits`` float32 ``[B, Q, N, 4]``, and everything `answers` returns.
+        """
+        logits = self._logits(encoded["nodes"], queries)
+        return {"role_logits": logits, **answers(logits, encoded["valid"])}
+
+    def _logits(self, nodes, queries):
         query = self.subject(queries[..., 0]) + self.relation(queries[..., 1]) + self.object(queries[..., 2])
         first = tf.nn.relu(self.node(nodes)[:, tf.newaxis] + query[:, :, tf.newaxis])
         return tf.cast(self.logits(self.hidden(first)), tf.float32)

@@ -12,7 +12,7 @@ import tensorflow as tf
 from PIL import Image
 
 from dsg_tf import boxes as box_lib
-from dsg_tf import checkpoints, heads, metrics, visualize
+from dsg_tf import checkpoints, metrics, visualize
 from dsg_tf.data import network_input
 from dsg_tf.data.network_input import InputSpec
 from dsg_tf.data.scene import Vocabulary
@@ -46,7 +46,7 @@ class Predictor:
         """Reads the last checkpoint of ``model_dir``."""
         model, config, vocabulary, _ = checkpoints.load_model(model_dir)
         spec = InputSpec(image_size=config.image_size, short_side=config.short_side, long_side=config.long_side,
-                         max_boxes=1, max_relations=1, max_queries=1)
+                         max_boxes=1, max_relations=1, max_queries=1, keep_aspect=config.keep_aspect)
         return cls(model, spec, vocabulary)
 
     def answer(self, encoded: bytes, queries: Sequence[str]) -> list[Answer]:
@@ -62,12 +62,14 @@ class Predictor:
             raise ValueError(f"not a JPEG or PNG image: {error.message}") from error
         outputs = self._model({"image": image[tf.newaxis], "image_size": image_size[tf.newaxis],
                                "queries": tf.constant([triplets], tf.int32)}, training=False)
+        if "boxes" not in outputs:
+            raise ValueError(f"the system {self._model.name!r} answers with maps, not with boxes: eval.py --split draws "
+                             "them")
         boxes = box_lib.scale(outputs["boxes"][0], original_size / image_size).numpy()
-        probabilities = tf.nn.softmax(outputs["role_logits"])[0].numpy()
         parts = []
-        for label in (heads.SUBJECT, heads.OBJECT):
-            chosen = metrics.select(outputs["role_logits"], outputs["valid"], label)[0].numpy()
-            parts.append([_best_first(boxes, p[:, label], c) for p, c in zip(probabilities, chosen)])
+        for role in metrics.ROLES:
+            scores, chosen = (outputs[f"{role}_{kind}"][0].numpy() for kind in ("scores", "set"))
+            parts.append([_best_first(boxes, s, c) for s, c in zip(scores, chosen)])
         return [Answer(query, *subject, *object_) for query, subject, object_ in zip(queries, *parts)]
 
     def draw(self, encoded: bytes, answers: Sequence[Answer]) -> Image.Image:

@@ -12,12 +12,13 @@ from collections.abc import Callable
 import tensorflow as tf
 from official.vision.losses import maskrcnn_losses
 
-from dsg_tf import addons, targets
+from dsg_tf import addons, metrics, targets
 from dsg_tf import boxes as box_lib
 from dsg_tf.config import Config
 
 TERMS = ("rpn_score", "rpn_box", "rr", "refine", "entity", "relation")
 RPN_SMOOTH_L1_BETA = 1.0 / 9.0
+MAP_POSITIVE_WEIGHT, MAP_EPSILON = 7.5, 1e-6
 
 
 class Losses:
@@ -47,7 +48,8 @@ class Losses:
         """
         matches = targets.match(outputs["proposals"], outputs["valid"], batch)
         terms = self._rpn_terms(outputs, batch)
-        terms["rr"] = self._rr_term(outputs["role_logits"], matches, batch)
+        if "role_logits" in outputs:
+            terms["rr"] = self._rr_term(outputs["role_logits"], matches, batch)
         terms["refine"] = self._refine_term(outputs, matches, batch)
         if "entity_logits" in outputs:
             terms["entity"] = _entity_term(outputs["entity_logits"], matches, batch)
@@ -85,6 +87,24 @@ class Losses:
         mask = tf.cast(pairs, tf.float32)
         annotated = tf.reduce_sum(tf.reduce_sum(target, -1) * mask, axis=(1, 2))
         return tf.reduce_mean(tf.reduce_sum(tf.reduce_sum(losses, -1) * mask, axis=(1, 2)) / tf.maximum(annotated, 1.0))
+
+
+class MapLosses:
+    """The attention models' loss: weighted binary cross-entropy of the 14 x 14 maps (Krishna et al. 2018, section 5)."""
+
+    def __call__(self, outputs, batch) -> dict[str, tf.Tensor]:
+        """Terms ``subject_map`` and ``object_map``, float32 scalars: means over images, their queries and the cells."""
+        return {f"{role}_map": self._term(outputs[f"{role}_map"], metrics.true_mask(batch, role), batch["query_mask"])
+                for role in metrics.ROLES}
+
+    def total(self, terms: dict[str, tf.Tensor]) -> tf.Tensor:
+        """The sum."""
+        return tf.add_n(list(terms.values()))
+
+    def _term(self, maps, truth, query_mask):
+        maps, truth = tf.clip_by_value(maps, MAP_EPSILON, 1.0 - MAP_EPSILON), tf.cast(truth, tf.float32)
+        cells = -MAP_POSITIVE_WEIGHT * truth * tf.math.log(maps) - (1.0 - truth) * tf.math.log(1.0 - maps)
+        return tf.reduce_mean(_mean(tf.reduce_mean(cells, axis=(2, 3)), query_mask, 1))
 
 
 def _rpn_box_term(predicted, target, scores):

@@ -8,9 +8,10 @@ from __future__ import annotations
 import tensorflow as tf
 
 from dsg_tf import boxes as box_lib
-from dsg_tf import heads
 
+ROLES = ("subject", "object")
 MASK_SIZE = 14
+MAP_THRESHOLD = 0.5
 RECALL_IOU = 0.5
 
 
@@ -41,42 +42,40 @@ def mask_iou(first, second):
     return tf.math.divide_no_nan(intersection, union)
 
 
-def select(role_logits, valid, label: int):
-    """The answer set: boxes classified as ``label``, else the one with its highest probability.
-
-    Args:
-      role_logits: float32 ``[B, Q, N, 4]``; valid: bool ``[B, N]``.
-
-    Returns:
-      bool ``[B, Q, N]``; empty only where no box is valid.
-    """
-    valid = valid[:, tf.newaxis]
-    chosen = (tf.argmax(role_logits, axis=-1) == label) & valid
-    scores = tf.where(valid, tf.nn.softmax(role_logits)[..., label], -1.0)
-    best = tf.one_hot(tf.argmax(scores, axis=-1), scores.shape[-1], on_value=True, off_value=False) & valid
-    return tf.where(tf.reduce_any(chosen, axis=-1, keepdims=True), chosen, best)
-
-
 def referring_iou(outputs, batch) -> dict[str, tf.Tensor]:
     """The IoU of each query.
 
     Args:
-      outputs: ``boxes`` ``[B, N, 4]``, ``valid`` ``[B, N]``, ``role_logits`` ``[B, Q, N, 4]``.
+      outputs: see `answer_mask`.
       batch: ``boxes`` ``[B, M, 4]``, ``subject_of``, ``object_of`` ``[B, Q, M]``, ``image_size`` ``[B, 2]``.
 
     Returns:
-      ``subject_iou``, ``object_iou`` float32 ``[B, Q]`` (meaningless where the query is padded); ``subject_set``,
-      ``object_set`` bool ``[B, Q, N]``: the boxes of the answers.
+      ``subject_iou``, ``object_iou`` float32 ``[B, Q]``; meaningless where the query is padded.
     """
-    size = batch["image_size"][:, tf.newaxis]
-    predicted = box_lib.normalize(outputs["boxes"], size)[:, tf.newaxis]
-    truth = box_lib.normalize(batch["boxes"], size)[:, tf.newaxis]
-    result = {}
-    for name, label in (("subject", heads.SUBJECT), ("object", heads.OBJECT)):
-        chosen = select(outputs["role_logits"], outputs["valid"], label)
-        result[f"{name}_set"] = chosen
-        result[f"{name}_iou"] = mask_iou(rasterize(predicted, chosen), rasterize(truth, batch[f"{name}_of"]))
-    return result
+    return {f"{role}_iou": mask_iou(answer_mask(outputs, batch["image_size"], role), true_mask(batch, role))
+            for role in ROLES}
+
+
+def answer_mask(outputs, image_size, role: str):
+    """bool ``[B, Q, L, L]``: what a system answers as ``role``.
+
+    Args:
+      outputs: ``boxes`` ``[B, N, 4]`` (pixels) and ``<role>_set`` bool ``[B, Q, N]``; or, of the attention models,
+        ``<role>_map`` float32 ``[B, Q, L, L]``, which answers where it is at least one half.
+      image_size: float32 ``[B, 2]``.
+    """
+    if f"{role}_map" in outputs:
+        return outputs[f"{role}_map"] >= MAP_THRESHOLD
+    return _mask_of(outputs["boxes"], image_size, outputs[f"{role}_set"])
+
+
+def true_mask(batch, role: str):
+    """bool ``[B, Q, L, L]``: the ground truth of ``role``."""
+    return _mask_of(batch["boxes"], batch["image_size"], batch[f"{role}_of"])
+
+
+def _mask_of(boxes, image_size, selected):
+    return rasterize(box_lib.normalize(boxes, image_size[:, tf.newaxis])[:, tf.newaxis], selected)
 
 
 def proposal_recall(outputs, batch):

@@ -19,7 +19,6 @@ from dsg_tf import build, checkpoints, metrics, optimizers
 from dsg_tf.config import Config
 from dsg_tf.data import pipeline
 from dsg_tf.data.records import DatasetInfo
-from dsg_tf.losses import Losses
 
 
 class NonFiniteError(RuntimeError):
@@ -54,10 +53,11 @@ class Trainer:
                 self.optimizer.build(self.model.trainable_variables)
             if config.init_checkpoint:
                 checkpoints.initialize(self.model, config.init_checkpoint, config.init_modules)
+            build.measure(self.model, config, info)
             self.average = (optimizers.MovingAverage(self.model.variables, config.ema_decay)
                             if config.ema_decay else None)
             self.step = tf.Variable(0, dtype=tf.int64, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
-        self.losses = Losses(self.model.detector.anchors, len(vocabulary.relations), config)
+        self.losses = build.build_losses(config, self.model, len(vocabulary.relations))
         items = {"model": self.model, "optimizer": self.optimizer, "step": self.step}
         if self.average is not None:
             items["average"] = self.average

@@ -18,6 +18,9 @@ SUBJECT_COLOR = (0, 158, 60)
 OBJECT_COLOR = (143, 45, 222)
 _TEXT_COLOR = (34, 34, 34)
 _PAPER = (255, 255, 255)
+_ROLES = ("subject", "object")
+_ARROW_HEAD = 14
+_VEIL = 0.7  # Opacity of a map where it is 1.
 _MARGIN = 12
 # Images are scaled until their longer side is in this range: legible, and not huge.
 _LONGER_SIDE = (480, 800)
@@ -70,7 +73,25 @@ def draw_boxes(image, boxes, color, labels=None, width=3):
     return image
 
 
-def query_panel(image, query_text, truth, prediction, scores=None, ious=None):
+def answer(outputs, query):
+    """What `query_panel` draws of a system's outputs for the first image of a batch.
+
+    Args:
+      outputs: `boxes`, and `subject_set`, `subject_scores` and the same of objects; or `subject_map`, `object_map`.
+      query: its number.
+
+    Returns:
+      Keyword arguments: `prediction` and `scores`, or `maps`.
+    """
+    if "subject_map" in outputs:
+        return {"maps": [np.asarray(outputs[f"{role}_map"])[0, query] for role in _ROLES]}
+    boxes = np.asarray(outputs["boxes"])[0]
+    chosen = [np.asarray(outputs[f"{role}_set"])[0, query] for role in _ROLES]
+    scores = [np.asarray(outputs[f"{role}_scores"])[0, query] for role in _ROLES]
+    return {"prediction": [boxes[c] for c in chosen], "scores": [s[c] for s, c in zip(scores, chosen)]}
+
+
+def query_panel(image, query_text, truth, prediction=None, scores=None, ious=None, maps=None):
     """One question and its answer: the truth at the left, the prediction at the right.
 
     Args:
@@ -78,32 +99,67 @@ def query_panel(image, query_text, truth, prediction, scores=None, ious=None):
       query_text: "subject, relation, object".
       truth: (subject boxes `[K, 4]`, object boxes `[L, 4]`), `[y0, x0, y1, x1]` in pixels of
         `image`; None for an image without known answer, which gets the prediction only.
-      prediction: the same for the prediction.
+      prediction: the same for the prediction, or None where there are `maps`.
       scores: (scores of the subject boxes `[K]`, of the object boxes `[L]`) or None.
       ious: (subject IoU, object IoU) or None.
+      maps: (subject map `[L, L]`, object map `[L, L]`) over the whole image, 0 to 1: the prediction of a system that
+        answers with maps.
 
     Returns:
       An RGB image.
     """
-    longer = max(image.size)
-    factor = np.clip(longer, *_LONGER_SIDE) / longer
-    size = tuple(max(1, round(side * factor)) for side in image.size)
-    factors_yx = np.array([size[1] / image.height, size[0] / image.width], np.float32)
-    image = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-
+    image, factors_yx = enlarge(image)
     heading = [("prediction", _TEXT_COLOR)]
     if ious is not None:
         heading += [
             (f"subject IoU {ious[0]:.2f}", SUBJECT_COLOR),
             (f"object IoU {ious[1]:.2f}", OBJECT_COLOR),
         ]
-    pictures = [_titled(_draw_roles(image, prediction, scores, factors_yx), heading)]
+    drawn = _draw_maps(image, maps) if maps is not None else _draw_roles(image, prediction, scores, factors_yx)
+    pictures = [_titled(drawn, heading)]
     if truth is not None:
         heading = [("ground truth", _TEXT_COLOR)]
         pictures.insert(0, _titled(_draw_roles(image, truth, None, factors_yx), heading))
     body = grid(pictures, columns=len(pictures))
     caption = _caption(query_text, body.width - 2 * _MARGIN)
     return _stack([caption, body])
+
+
+def enlarge(image):
+    """`image` in RGB at a legible size, and the factors (y, x) by which its boxes grow."""
+    longer = max(image.size)
+    factor = np.clip(longer, *_LONGER_SIDE) / longer
+    size = tuple(max(1, round(side * factor)) for side in image.size)
+    factors_yx = np.array([size[1] / image.height, size[0] / image.width], np.float32)
+    return image.convert("RGB").resize(size, Image.Resampling.LANCZOS), factors_yx
+
+
+def draw_arrows(image, arrows, width=3):
+    """Draws arrows [(start (y, x), end (y, x), color)], in pixels, each with a thin white edge."""
+    image = image.convert("RGB")
+    draw = ImageDraw.Draw(image)
+    for start, end, color in arrows:
+        start, end = np.asarray(start, float)[::-1], np.asarray(end, float)[::-1]
+        length = np.linalg.norm(end - start)
+        if length < 1:
+            continue
+        along = (end - start) / length
+        across = np.array([-along[1], along[0]])
+        # Arrows there and back lie beside each other.
+        start, end = start + width * across, end + width * across
+        neck = end - min(_ARROW_HEAD, length) * along
+        head = [tuple(end), tuple(neck + _ARROW_HEAD / 2 * across), tuple(neck - _ARROW_HEAD / 2 * across)]
+        draw.line([tuple(start), tuple(neck)], fill=_PAPER, width=width + 2)
+        draw.line([tuple(start), tuple(neck)], fill=color, width=width)
+        draw.polygon(head, fill=color, outline=_PAPER)
+    return image
+
+
+def beside(picture, lines):
+    """`picture` with lines of coloured text at its right: each line a list of (text, color or None for black)."""
+    texts = [_text([(text, color or _TEXT_COLOR) for text, color in line], _HEADING_SIZE, _COLUMN_WIDTH)
+             for line in lines]
+    return grid([picture, _stack(texts)] if texts else [picture], columns=2)
 
 
 def grid(panels: Sequence[Image.Image], columns: int) -> Image.Image:
@@ -141,6 +197,16 @@ def _draw_roles(image, roles, scores, factors_yx):
     if scores is not None:
         labels = [f"{score:.2f}" for role_scores in scores for score in role_scores]
     return draw_boxes(image, boxes, colors, labels) if colors else image
+
+
+def _draw_maps(image, maps):
+    """`image` in grey under the two maps, each in the colour of its role."""
+    pixels = np.asarray(image.convert("L").convert("RGB"), np.float32)
+    for values, color in zip(maps, (SUBJECT_COLOR, OBJECT_COLOR)):
+        veil = Image.fromarray(np.asarray(values, np.float32)).resize(image.size, Image.Resampling.NEAREST)
+        strength = _VEIL * np.clip(np.asarray(veil), 0, 1)[..., np.newaxis]
+        pixels = (1 - strength) * pixels + strength * np.array(color, np.float32)
+    return Image.fromarray(np.round(pixels).astype(np.uint8))
 
 
 def _frame(box, size):

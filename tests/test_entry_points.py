@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
 import os
 import random
@@ -18,7 +17,7 @@ from PIL import Image
 
 import tiny
 import tiny_data
-from dsg_tf import build, checkpoints, evaluation
+from dsg_tf import build, checkpoints, evaluation, results, running
 from dsg_tf.data import pipeline
 from dsg_tf.data.records import DatasetInfo
 from dsg_tf.data.scene import Vocabulary
@@ -42,14 +41,6 @@ def command(script, **changes) -> list[str]:
 
 def run(script, **changes) -> subprocess.CompletedProcess:
     return subprocess.run(command(script, **changes), env=ENVIRONMENT, cwd=ROOT, capture_output=True, text=True, check=False)
-
-
-def entry_point(name):
-    """train.py as a module."""
-    spec = importlib.util.spec_from_file_location(f"dsg_tf_{name}", os.path.join(ROOT, f"{name}.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +127,9 @@ def test_eval_writes_the_documented_keys(trained, data_dir):
     summary = read_json(trained, "eval_test.json")
     split = DatasetInfo.load(data_dir).splits["test"]
     assert set(summary) == {"split", "step", "subject_iou", "subject_iou_stderr", "object_iou", "object_iou_stderr",
-                            "num_queries", "num_images", "proposal_recall", "seconds_per_image"}
+                            "num_queries", "num_images", "proposal_recall", "seconds_per_image",
+                            *(f"{prefix}_{role}{suffix}" for role in ("subject", "object") for prefix, suffix in
+                              (("num_ambiguous", ""), ("ambiguous", "_iou"), ("ambiguous", "_iou_stderr")))}
     assert (summary["split"], summary["step"], summary["num_images"]) == ("test", STEPS, 5)
     assert summary["num_queries"] == split.num_queries  # Batches of 3: the last is padded.
     for name in ("subject_iou", "object_iou", "subject_iou_stderr", "object_iou_stderr", "proposal_recall"):
@@ -188,11 +181,11 @@ def literal_iou(first, second):
     return (first & second).sum() / (first | second).sum() if (first | second).any() else 0.0
 
 
-def test_evaluation_equals_a_slow_loop(loaded, data_dir, one_by_one):
+def test_evaluation_equals_a_slow_loop(loaded, data_dir, one_by_one, tmp_path):
     model, config, _, _ = loaded
     info = DatasetInfo.load(data_dir)
     spec = build.input_spec(config, info, "test", training=False)
-    expected = []
+    expected, ambiguous = [], []
     for number, batch in enumerate(pipeline.eval_batches(info.shard_paths(data_dir, "test"), spec, 1)):
         scene = tiny_data.draw("test", number)
         triplets, query_of_relation = scene.queries()
@@ -212,14 +205,22 @@ def test_evaluation_equals_a_slow_loop(loaded, data_dir, one_by_one):
                 ious.append(literal_iou(literal_mask(outputs["boxes"][chosen], size),
                                         literal_mask(truth[rows[:, column]], size)))
             expected.append((number, scene.image_id, query, tuple(triplet), *ious))
+            ambiguous.append([list(scene.entities).count(triplet[k]) > 1 for k in (0, 2)])
     assert len(expected) == info.splits["test"].num_queries == len(one_by_one.queries)
     for found, values in zip(one_by_one.queries, expected):
         assert (found.image, found.image_id, found.query, found.triplet) == values[:4]
         np.testing.assert_allclose([found.subject_iou, found.object_iou], values[4:], atol=1e-5)
+    assert [[q.subject_ambiguous, q.object_ambiguous] for q in one_by_one.queries] == ambiguous
+    assert any(map(any, ambiguous)) and not all(map(all, ambiguous))
+    results.write_queries(one_by_one.queries, str(tmp_path / "queries.csv"))
+    assert results.read_queries(str(tmp_path / "queries.csv")) == one_by_one.queries
     for column, name in ((4, "subject_iou"), (5, "object_iou")):
         scores = np.array([values[column] for values in expected])
         summary = one_by_one.summary()
         assert summary[name] == pytest.approx(scores.mean(), abs=1e-5)
+        hard = scores[[row[column - 4] for row in ambiguous]]
+        assert summary[f"ambiguous_{name}"] == pytest.approx(hard.mean(), abs=1e-5)
+        assert summary[f"num_ambiguous_{name[:-4]}"] == len(hard)
         assert summary[f"{name}_stderr"] == pytest.approx(scores.std(ddof=1) / np.sqrt(len(scores)), abs=1e-5)
 
 
@@ -278,7 +279,7 @@ def test_an_unknown_flag_is_an_error(tmp_path):
 
 def test_no_data_is_one_sentence_and_the_commands(tmp_path):
     with pytest.raises(ValueError) as caught:
-        entry_point("train").load_data(tiny.config(dataset="vrd", data_dir=str(tmp_path)))
+        running.load_data(tiny.config(dataset="vrd", data_dir=str(tmp_path)))
     sentence, *commands = str(caught.value).splitlines()
     assert sentence.startswith(f"{tmp_path} has no prepared data: download the VRD images")
     assert len(commands) == 3 and all("python -m dsg_tf.data.prepare" in command for command in commands)
@@ -287,29 +288,28 @@ def test_no_data_is_one_sentence_and_the_commands(tmp_path):
 def test_no_data_of_an_unnamed_set_names_the_folder(tmp_path):
     config = tiny.config(data_dir=str(tmp_path))
     with pytest.raises(ValueError, match=f"--data_dir={tmp_path} has no prepared data: write it with python -m dsg_tf.data.prepare"):
-        entry_point("train").load_data(config)
+        running.load_data(config)
 
 
 def test_a_data_set_without_training_split_is_refused(tmp_path):
     tiny_data.write(str(tmp_path), {"val": 2})
     with pytest.raises(ValueError, match="has no split 'train', only val"):
-        entry_point("train").load_data(tiny.config(data_dir=str(tmp_path)))
+        running.load_data(tiny.config(data_dir=str(tmp_path)))
 
 
 def test_another_setting_on_the_same_model_dir_is_refused(tmp_path, data_dir):
-    train = entry_point("train")
     info = DatasetInfo.load(data_dir)
     config = tiny.config(data_dir=data_dir, model_dir=str(tmp_path))
-    train.check_same_run(config, info)  # Nothing there yet.
+    running.check_same_run(config, info)  # Nothing there yet.
     config.save(str(tmp_path))
     checkpoints.save_vocabulary(str(tmp_path), info.vocabulary)
-    train.check_same_run(config, info)
-    train.check_same_run(dataclasses.replace(config, log_steps=3, eval_batch_size=7), info)
+    running.check_same_run(config, info)
+    running.check_same_run(dataclasses.replace(config, log_steps=3, eval_batch_size=7), info)
     with pytest.raises(ValueError, match="--hidden_units was 16, now 17; --learning_rate was 0.01, now 0.5. Choose another"):
-        train.check_same_run(dataclasses.replace(config, hidden_units=17, learning_rate=0.5), info)
+        running.check_same_run(dataclasses.replace(config, hidden_units=17, learning_rate=0.5), info)
     other = dataclasses.replace(info, vocabulary=Vocabulary(("a", "b"), ("on",)))
     with pytest.raises(ValueError, match="another vocabulary"):
-        train.check_same_run(config, other)
+        running.check_same_run(config, other)
 
 
 def test_train_refuses_another_setting_in_one_line(tmp_path, data_dir):

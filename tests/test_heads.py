@@ -11,19 +11,20 @@ ENTITIES, RELATIONS, HIDDEN, NODE_SIZE = 5, 3, 8, 6
 RNG = np.random.default_rng(0)
 NODES = RNG.normal(size=[2, 4, NODE_SIZE]).astype(np.float32)
 QUERIES = np.array([[[0, 2, 4], [4, 0, 4], [1, 1, 0]], [[3, 2, 1], [0, 0, 0], [2, 1, 3]]], np.int32)
+ENCODED = {"nodes": NODES, "valid": np.ones([2, 4], bool)}
 PROPOSALS = np.array([[[0, 0, 10, 20], [5, 5, 9, 9], [3, 1, 40, 2], [0, 0, 0, 0]]] * 2, np.float32)
 
 
 def test_the_classifier_is_the_textbook_network_on_one_hot_vectors():
     keras.utils.set_random_seed(0)
     layer = heads.ReferringClassifier(ENTITIES, RELATIONS, HIDDEN)
-    layer(NODES, QUERIES)
+    layer(ENCODED, QUERIES)
     for variable in layer.trainable_variables:
         variable.assign(RNG.normal(size=variable.shape))
     parts = (layer.node.kernel, layer.subject.embeddings, layer.relation.embeddings, layer.object.embeddings)
     kernel, bias = np.concatenate([part.numpy() for part in parts]), layer.node.bias.numpy()
     assert kernel.shape == (NODE_SIZE + 2 * ENTITIES + RELATIONS, HIDDEN)
-    logits = layer(NODES, QUERIES).numpy()
+    logits = layer(ENCODED, QUERIES)["role_logits"].numpy()
     assert logits.shape == (2, 3, 4, heads.NUM_ROLES)
     for image, query, node in np.ndindex(2, 3, 4):
         subject, relation, object_ = QUERIES[image, query]
@@ -66,6 +67,6 @@ def test_results_are_float32_under_mixed_precision():
     policy = keras.mixed_precision.Policy("mixed_bfloat16")
     classifier = heads.ReferringClassifier(ENTITIES, RELATIONS, HIDDEN, dtype=policy)
     refiner, labeler = heads.BoxRefiner(dtype=policy), heads.LabelHeads(ENTITIES, RELATIONS, dtype=policy)
-    results = [classifier(NODES, QUERIES), *refiner(NODES, PROPOSALS), *labeler(NODES, NODES[:, None])]
+    results = [classifier(ENCODED, QUERIES)["role_logits"], *refiner(NODES, PROPOSALS), *labeler(NODES, NODES[:, None])]
     assert [value.dtype for value in results] == [tf.float32] * 5
     np.testing.assert_allclose(results[2], PROPOSALS, atol=1e-5)  # Coordinates must not be rounded to 8 bits.

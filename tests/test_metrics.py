@@ -52,14 +52,14 @@ def flags(*shape):
 def test_the_iou_of_queries_is_the_literal_one(predicted, truth, valid, roles, seed):
     logits = np.random.default_rng(seed).normal(size=[Q, N, heads.NUM_ROLES]).astype(np.float32)
     outputs = {"boxes": tf.constant([predicted], tf.float32), "valid": valid[np.newaxis],
-               "role_logits": tf.constant(logits[np.newaxis])}
+               **heads.answers(tf.constant(logits[np.newaxis]), valid[np.newaxis])}
     batch = {"boxes": tf.constant([truth], tf.float32), "image_size": tf.constant([[HEIGHT, WIDTH]], tf.float32),
              "subject_of": roles[:1], "object_of": roles[1:]}
     found = metrics.referring_iou(outputs, batch)
     for role, (name, label) in enumerate((("subject", heads.SUBJECT), ("object", heads.OBJECT))):
         for query in range(Q):
             chosen = literal_select(logits[query], valid, label)
-            assert found[f"{name}_set"][0, query].numpy().tolist() == chosen
+            assert outputs[f"{name}_set"][0, query].numpy().tolist() == chosen
             expected = literal_iou(literal_mask(predicted, chosen), literal_mask(truth, roles[role, query]))
             assert float(found[f"{name}_iou"][0, query]) == pytest.approx(expected, abs=1e-6)
 
@@ -73,11 +73,12 @@ def test_a_mask_covers_the_literal_cells(predicted, selected):
     assert {tuple(cell) for cell in np.argwhere(mask).tolist()} == literal_mask(predicted, selected)
 
 
-def answers(labels, size=1):
+def answers(labels, size=1, valid=(True,) * N):
     """Outputs whose proposals are classified as ``labels`` ``[Q, N]``; boxes in a 14 x 14 image."""
     boxes = tf.constant([[[0, 0, 7, 7], [7, 7, 14, 14], [0, 7, 7, 14], [0, 0, 14, 14]]] * size, tf.float32)
-    return {"boxes": boxes, "proposals": boxes, "valid": tf.ones([size, N], tf.bool),
-            "role_logits": 5 * tf.one_hot([labels] * size, heads.NUM_ROLES)}
+    valid = tf.constant([valid] * size)
+    return {"boxes": boxes, "proposals": boxes, "valid": valid,
+            **heads.answers(5 * tf.one_hot([labels] * size, heads.NUM_ROLES), valid)}
 
 
 def truth(subjects, objects):
@@ -104,21 +105,21 @@ def test_half_and_wrong_answers():
 
 
 def test_without_a_subject_the_most_probable_one_answers():
-    outputs = answers([[B, B, B, B], [B, B, B, B]])
-    logits = outputs["role_logits"].numpy()
+    logits = 5 * np.eye(heads.NUM_ROLES, dtype=np.float32)[[[[B, B, B, B], [B, B, B, B]]]]
     logits[0, 0, 1, S] = 2.0  # Largest logit ...
     logits[0, 0, 1, B] = 9.0
     logits[0, 0, 2, S] = 1.0  # ... but this has the largest probability.
     logits[0, 0, 2, B] = 2.0
-    chosen = metrics.select(tf.constant(logits), outputs["valid"], S).numpy()
+    chosen = heads.answers(tf.constant(logits), tf.ones([1, N], tf.bool))["subject_set"].numpy()
     assert chosen[0, 0].tolist() == [False, False, True, False] and chosen[0, 1].sum() == 1
     valid = tf.constant([[True, True, False, True]])
-    chosen = metrics.select(tf.constant(logits), valid, S).numpy()
+    chosen = heads.answers(tf.constant(logits), valid)["subject_set"].numpy()
     assert not chosen[..., 2].any() and chosen.sum(-1).tolist() == [[1, 1]]
 
 
 def test_boxes_that_are_not_valid_never_answer():
-    outputs = {**answers([[S, S, S, S], [B, B, B, B]]), "valid": tf.zeros([1, N], tf.bool)}
+    outputs = answers([[S, S, S, S], [B, B, B, B]], valid=(False,) * N)
+    assert not outputs["subject_set"].numpy().any() and not outputs["subject_scores"].numpy().any()
     found = metrics.referring_iou(outputs, truth([[1, 0, 0], [1, 0, 0]], [[0, 0, 0], [0, 0, 0]]))
     assert not any(value.numpy().any() for value in found.values())
 
@@ -132,7 +133,7 @@ def test_padded_queries_are_finite_and_leave_the_others_alone():
 
 def test_proposal_recall():
     def recall(valid=(True,) * N, box_mask=(True,) * M, **changed):
-        outputs = {**answers([[B] * N] * Q), "valid": tf.constant([valid])}
+        outputs = answers([[B] * N] * Q, valid=valid)
         batch = {**truth(np.zeros([Q, M]), np.zeros([Q, M])), "box_mask": tf.constant([box_mask]), **changed}
         return [int(value) for value in metrics.proposal_recall(outputs, batch)]
 

@@ -12,6 +12,7 @@ from dsg_tf.losses import TERMS, Losses
 CONFIG = tiny.config(score_threshold=0.6)
 SIGNATURE = {"image": tf.TensorSpec([None, *CONFIG.image_size, 3], tf.uint8),
              "image_size": tf.TensorSpec([None, 2], tf.float32), "queries": tf.TensorSpec([None, None, 3], tf.int32)}
+ANSWERS = ("role_logits", "subject_set", "object_set", "subject_scores", "object_scores")
 
 
 def make_network(**changes):
@@ -74,9 +75,9 @@ def test_queries_are_answered_each_on_its_own(answer):
     inputs, order = images(), [2, 0, 1]
     expected = answer(inputs)
     padded = answer({**inputs, "queries": np.pad(inputs["queries"], [(0, 0), (0, 4), (0, 0)])})
-    compare({**padded, "role_logits": padded["role_logits"][:, :3]}, expected, atol=1e-5)
+    compare({**padded, **{name: padded[name][:, :3] for name in ANSWERS}}, expected, atol=1e-5)
     permuted = answer({**inputs, "queries": inputs["queries"][:, order]})
-    compare(permuted, {**expected, "role_logits": expected["role_logits"][:, order]}, atol=1e-5)
+    compare(permuted, {**expected, **{name: expected[name][:, order] for name in ANSWERS}}, atol=1e-5)
     none = answer({**inputs, "queries": inputs["queries"][:, :0]})
     assert none["role_logits"].shape == (3, 0, CONFIG.num_boxes, 4)
 
@@ -199,6 +200,19 @@ def test_a_fresh_model_with_loaded_weights_answers_the_same(network, answer, tmp
     compare(other(inputs), answer(inputs))
 
 
+@pytest.mark.parametrize("hidden", ["relation", "image"])
+def test_a_control_does_not_see_what_is_hidden(network, answer, hidden):
+    other, inputs = tiny.model(tiny.config(score_threshold=0.6, hide=hidden)), images()
+    other.set_weights(network.get_weights())
+    changed = {**inputs, "queries": inputs["queries"] + [0, 1, 0]} if hidden == "relation" else {
+        **inputs, "image": 255 - inputs["image"]}
+    changed["queries"] = changed["queries"] % tiny.NUM_RELATIONS
+    inputs = {**inputs, "queries": inputs["queries"] % tiny.NUM_RELATIONS}
+    control = inference(other)
+    compare(control(inputs), control(changed), atol=1e-6)
+    assert not np.allclose(answer(inputs)["role_logits"], answer(changed)["role_logits"], atol=1e-3)
+
+
 def test_no_dsg_has_neither_graph_nor_labels(no_dsg_network, tmp_path):
     parts = {"detector", "entity_features", "classifier", "refiner"}
     assert set(build.count_parameters(no_dsg_network)) == parts | {"total"}
@@ -220,7 +234,8 @@ def test_mixed_precision_keeps_coordinates_and_logits_in_float32():
         terms, gradients, outputs = tf.function(make_step(model))(matched_batch(model))
     finally:
         keras.mixed_precision.set_global_policy("float32")
-    assert {name for name, value in outputs.items() if value.dtype != tf.float32} == {"nodes", "valid"}
+    assert {name for name, value in outputs.items() if value.dtype != tf.float32} == {"nodes", "valid", "subject_set",
+                                                                                       "object_set"}
     assert outputs["nodes"].dtype == tf.bfloat16
     assert all(np.isfinite(value) and value > 0 for value in terms.values())
     assert all(np.all(np.isfinite(value)) for value in gradients if value is not None)

@@ -167,6 +167,19 @@ def test_an_image_alone_looks_as_in_the_batch(tmp_path):
 # Geometry.
 
 
+def test_an_aspect_ratio_that_need_not_be_kept_is_lost(tmp_path):
+    """In a graph, with the boxes, as the attention models see it."""
+    pixels = np.zeros([40, 90, 3], np.uint8)
+    pixels[10:20, 30:60] = 255
+    shards = write(tmp_path, [make_scene("wide", pixels, [[10, 30, 20, 60]], [0])])
+    spec = make_spec(image_size=(64, 64), short_side=64, long_side=64, keep_aspect=False)
+    batch = next(iter(pipeline.eval_batches(shards, spec, 1)))
+    np.testing.assert_array_equal(batch["image_size"][0], [64, 64])
+    np.testing.assert_allclose(batch["boxes"][0, 0], [16, 30 * 64 / 90, 32, 60 * 64 / 90], rtol=1e-5)
+    assert batch["image"][0, 24, 32, 0] == 255
+    assert batch["image"].numpy().mean() == pytest.approx(255 / 12, rel=0.03)
+
+
 @pytest.mark.parametrize(
     "size, expected",
     [

@@ -8,9 +8,11 @@ import io
 from collections.abc import Iterator
 
 import numpy as np
+import tensorflow as tf
 from PIL import Image, ImageDraw
 
 import tiny
+from dsg_tf import checkpoints
 from dsg_tf.data import shards
 from dsg_tf.data.problems import Problems
 from dsg_tf.data.records import DatasetInfo
@@ -91,3 +93,15 @@ def write(data_dir: str, splits: dict[str, int] = NUM_IMAGES) -> DatasetInfo:
     for split, count in splits.items():
         shards.write_split(Drawings(split, 0, count), split, data_dir, processes=1, num_shards=2)
     return DatasetInfo.load(data_dir)
+
+
+def write_model_dir(model_dir: str, settings) -> None:
+    """What train.py leaves behind, with random weights that do detect, move and answer something."""
+    model = tiny.model(settings)
+    rng = np.random.default_rng(0)
+    for variable in model.trainable_variables:
+        variable.assign_add((0.5 * variable.numpy().std() + 0.02) * rng.normal(size=variable.shape))
+    settings.save(model_dir)
+    checkpoints.save_vocabulary(model_dir, VOCABULARY)
+    checkpoint = tf.train.Checkpoint(model=model, step=tf.Variable(7, dtype=tf.int64))
+    tf.train.CheckpointManager(checkpoint, checkpoints.checkpoint_dir(model_dir), 1).save(7)

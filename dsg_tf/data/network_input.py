@@ -12,7 +12,8 @@ class InputSpec:
     """What a batch looks like.
 
     An image is scaled so that its shorter side becomes `short_side`, less where its longer side
-    would exceed `long_side` or where it would not fit into `image_size`.
+    would exceed `long_side` or where it would not fit into `image_size`; or, if its aspect ratio
+    need not be kept, to `image_size`.
 
     Attributes:
       image_size: (height, width) of the network input.
@@ -20,6 +21,7 @@ class InputSpec:
       max_boxes, max_relations, max_queries: M, T and Q of the batches.
       flipped_relations: id of each relation in a mirrored image; empty: training does not flip.
       color_jitter: strength of the colour jitter in training, 0 to 1 (see `augment`).
+      keep_aspect: whether the resize keeps the aspect ratio.
     """
 
     image_size: tuple[int, int]
@@ -30,6 +32,7 @@ class InputSpec:
     max_queries: int
     flipped_relations: tuple[int, ...] = ()
     color_jitter: float = 0.0
+    keep_aspect: bool = True
 
     def __post_init__(self):
         for name in ("short_side", "long_side", "max_boxes", "max_relations", "max_queries"):
@@ -75,7 +78,7 @@ def size_of(image):
 
 
 def resize(image, spec: InputSpec):
-    """Scales an image as `spec` says, keeping its aspect ratio to the nearest pixel.
+    """Scales an image as `spec` says; an aspect ratio that is kept is kept to the nearest pixel.
 
     Args:
       image: uint8 `[h, w, 3]`.
@@ -83,17 +86,23 @@ def resize(image, spec: InputSpec):
     Returns:
       float32 `[h', w', 3]` in 0..1 with h' <= H and w' <= W.
     """
-    size = size_of(image)
+    image_size = size_of(image)
+    new_size = tf.cast(_new_size(image_size, spec), tf.int32)
+    image = tf.image.convert_image_dtype(image, tf.float32)
+    return tf.cond(
+        tf.reduce_all(new_size == tf.cast(image_size, tf.int32)),
+        lambda: image,
+        lambda: tf.image.resize(image, new_size, antialias=True),
+    )
+
+
+def _new_size(size, spec: InputSpec):
+    if not spec.keep_aspect:
+        return tf.constant(spec.image_size, tf.int32)
     limits = tf.constant(spec.image_size, tf.float32)
     scale = tf.minimum(spec.short_side / tf.reduce_min(size), spec.long_side / tf.reduce_max(size))
     scale = tf.minimum(scale, tf.reduce_min(limits / size))
-    new_size = tf.clip_by_value(tf.round(size * scale), 1.0, limits)
-    image = tf.image.convert_image_dtype(image, tf.float32)
-    return tf.cond(
-        tf.reduce_all(new_size == size),
-        lambda: image,
-        lambda: tf.image.resize(image, tf.cast(new_size, tf.int32), antialias=True),
-    )
+    return tf.clip_by_value(tf.round(size * scale), 1.0, limits)
 
 
 def pad(image, spec: InputSpec):

@@ -114,6 +114,25 @@ def eval_batches(files: Sequence[str], spec: InputSpec, batch_size: int) -> tf.d
     return batches.prefetch(_AUTOTUNE).with_options(_deterministic())
 
 
+def annotations(files: Sequence[str]) -> tf.data.Dataset:
+    """What is known about all images, in file order, without decoding them.
+
+    Returns:
+      A data set of (boxes float32 `[M, 4]`, original pixels; relations int32 `[T, 3]`, rows (subject box, relation,
+      object box); size float32 `[2]`, (height, width) of the image).
+    """
+    names = ("image/height", "image/width")
+    sizes = {name: tf.io.FixedLenFeature([], tf.int64) for name in names}
+
+    def parse(record):
+        features = tf.io.parse_single_example(record, _FEATURES | sizes)
+        columns = [features[f"relation/{role}"] for role in ("subject", "predicate", "object")]
+        size = tf.stack([features[name] for name in names])
+        return features["box/coordinates"], tf.cast(tf.stack(columns, axis=1), tf.int32), tf.cast(size, tf.float32)
+
+    return tf.data.TFRecordDataset(_checked(files, 1)).map(parse, _AUTOTUNE).prefetch(_AUTOTUNE)
+
+
 def _one_epoch(files, seed, epoch, num_examples):
     """The encoded records in the order of `epoch`: shuffled shards, then shuffled blocks.
 

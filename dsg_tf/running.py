@@ -1,0 +1,109 @@
+"""A whole run: data, training, evaluation. What train.py does, and `dsg_tf.compare` for each system and seed."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from dsg_tf import build, checkpoints, evaluation, results, training
+from dsg_tf import config as config_lib
+from dsg_tf.data import prepare, sources
+from dsg_tf.data.records import DatasetInfo
+
+SYNTHETIC_SPLITS = ("train", "val", "test")
+NUM_TENSORBOARD_FIGURES = 6
+
+
+def train_and_evaluate(config: config_lib.Config) -> str:
+    """Trains to the end, from the last checkpoint where there is one; evaluates the other splits; returns the table."""
+    # On GPUs the gradient of crop_and_resize has no deterministic form.
+    if config.roi_op == "matmul" or not tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.enable_op_determinism()
+    info = load_data(config)
+    check_same_run(config, info)
+    trainer = training.Trainer(config, info, tf.distribute.MirroredStrategy(), Validation(config, info))
+    config.save(config.model_dir)
+    checkpoints.save_vocabulary(config.model_dir, info.vocabulary)
+    parameters = build.count_parameters(trainer.model)
+    logging.info("parameters: %s", ", ".join(f"{name} {count:,}" for name, count in parameters.items()))
+    trainer.train()
+    return final_evaluation(config, info)
+
+
+def load_data(config: config_lib.Config) -> DatasetInfo:
+    """Reads the data set's description; renders the synthetic set first where it is not there.
+
+    Raises:
+      ValueError: there is no data; says what to download, where to put it and what to run.
+    """
+    if config.dataset == "synthetic":
+        for split, count in zip(SYNTHETIC_SPLITS, config.synthetic_images):
+            prepare.prepare_synthetic(config.data_dir, split, count)
+    elif not os.path.exists(os.path.join(config.data_dir, "dataset_info.json")):
+        if not config.dataset:
+            raise ValueError(f"--data_dir={config.data_dir} has no prepared data: write it with "
+                             f"python -m dsg_tf.data.prepare --output_dir={config.data_dir}")
+        raise ValueError(sources.missing_data_message(config.dataset, config.data_dir))
+    info = DatasetInfo.load(config.data_dir)
+    if "train" not in info.splits:
+        raise ValueError(f"--data_dir={config.data_dir} has no split 'train', only {', '.join(info.splits) or 'none'}")
+    return info
+
+
+def check_same_run(config: config_lib.Config, info: DatasetInfo) -> None:
+    """Refuses to go on with other settings than the run in the model directory began with.
+
+    Raises:
+      ValueError: names the settings that differ.
+    """
+    if not os.path.exists(os.path.join(config.model_dir, config_lib.CONFIG_FILE)):
+        return
+    before = config_lib.load(config.model_dir)
+    free = {"data_dir", "log_steps", "checkpoint_steps", "eval_steps", "eval_images", "eval_batch_size",
+            "profile_steps", "init_checkpoint", "model_dir"}
+    differing = [f"--{name} was {getattr(before, name)}, now {getattr(config, name)}"
+                 for name in vars(config) if name not in free and getattr(before, name) != getattr(config, name)]
+    if differing:
+        raise ValueError(f"--model_dir={config.model_dir} holds a run with other settings: {'; '.join(differing)}. "
+                         "Choose another --model_dir, or remove this one.")
+    if checkpoints.load_vocabulary(config.model_dir) != info.vocabulary:
+        raise ValueError(f"--model_dir={config.model_dir} holds a run with another vocabulary than "
+                         f"--data_dir={config.data_dir}")
+
+
+class Validation:
+    """Evaluates on the validation split during training and shows the result in TensorBoard."""
+
+    def __init__(self, config: config_lib.Config, info: DatasetInfo):
+        self.config, self.info = config, info
+        self.writer = tf.summary.create_file_writer(os.path.join(config.model_dir, "val"))
+
+    def __call__(self, model, step: int) -> dict[str, float]:
+        if "val" not in self.info.splits:
+            return {}
+        config, shards = self.config, self.info.shard_paths(self.config.data_dir, "val")
+        spec = build.input_spec(config, self.info, "val", training=False)
+        result = evaluation.evaluate(model, shards, spec, config.eval_batch_size, config.eval_images)
+        drawn = evaluation.figures(model, result, shards, spec, self.info.vocabulary, NUM_TENSORBOARD_FIGURES)
+        summary = result.summary()
+        scalars = {name: summary[name] for name in ("subject_iou", "object_iou", "proposal_recall")
+                   if summary[name] is not None}
+        with self.writer.as_default():
+            for name, value in scalars.items():
+                tf.summary.scalar(f"metric/{name}", value, step=step)
+            for name, picture in drawn.items():
+                tf.summary.image(name, np.asarray(picture)[np.newaxis], step=step)
+        return scalars
+
+
+def final_evaluation(config: config_lib.Config, info: DatasetInfo) -> str:
+    """Evaluates the last checkpoint on the validation and test splits; returns the table."""
+    model, _, _, step = checkpoints.load_model(config.model_dir)
+    summaries = []
+    for split in ("val", "test"):
+        if split in info.splits:
+            summaries.append(evaluation.evaluate_split(model, config, info, split, step))
+    return results.table(summaries)

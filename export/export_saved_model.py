@@ -1,0 +1,95 @@
+"""Writes a trained system as a SavedModel for TF Serving.
+
+  python -m export.export_saved_model --model_dir=runs/clevr_small_dsg --output_dir=exported/clevr
+
+Each call writes a new version, ``<output_dir>/<number>``: whole, or not at all.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import dataclasses
+import shutil
+import sys
+
+import tensorflow as tf
+from absl import app, flags
+
+from dsg_tf import checkpoints, config as config_lib
+from dsg_tf.data.network_input import InputSpec
+from export import signatures, warmup
+from export.module import ServingModule
+
+FLAGS = flags.FLAGS
+EXTRA = "assets.extra"  # What TF Serving carries along without reading it as part of the model.
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments: {argv[1:]}")
+    try:
+        print(export(FLAGS.model_dir, FLAGS.output_dir, version=FLAGS.version, precision=FLAGS.precision,
+                     num_relations=FLAGS.num_relations, jit_compile=FLAGS.jit_compile))
+    except (ValueError, FileNotFoundError, FileExistsError) as error:
+        sys.exit(f"export_saved_model: {error}")
+
+
+def export(model_dir: str, output_dir: str, *, version: int = 0, precision: str = "float32", num_relations: int = 20,
+           jit_compile: bool = False) -> str:
+    """Exports the last checkpoint of ``model_dir``.
+
+    Args:
+      version: a number that is not there yet; 0: one more than the largest there is.
+      precision: arithmetic of the layers, "float32" or "mixed_bfloat16"; weights stay float32.
+      num_relations: relations that the signature ``scene_graph`` returns.
+      jit_compile: compile the network with XLA, for each new shape of a request.
+
+    Returns:
+      The directory of the new version.
+
+    Raises:
+      FileExistsError: the version is there.
+      ValueError: the system answers with maps: only the DSG family is served.
+    """
+    model, config, vocabulary, step = checkpoints.load_model(model_dir, precision=precision)
+    if config.model in config_lib.ATTENTION_MODELS:
+        raise ValueError(f"--model_dir={model_dir} holds --model={config.model}, which answers with maps; the DSG family "
+                         "is served")
+    path = os.path.join(output_dir, str(version or _next_version(output_dir)))
+    if os.path.exists(path):
+        raise FileExistsError(f"--version: {path} exists, and a version is never written again")
+    spec = InputSpec(image_size=config.image_size, short_side=config.short_side, long_side=config.long_side,
+                     max_boxes=1, max_relations=1, max_queries=1, keep_aspect=config.keep_aspect)
+    module = ServingModule(model, spec, vocabulary, num_relations, jit_compile)
+    functions = module.signatures()
+    # TF Serving takes directories whose names are numbers: not this one, until it is renamed.
+    temporary = os.path.join(output_dir, f".writing-{os.getpid()}")
+    try:
+        tf.saved_model.save(module, temporary, signatures=functions)
+        extra = os.path.join(temporary, EXTRA)
+        source = {"model_dir": os.path.abspath(model_dir), "step": step, "precision": precision,
+                  "config": dataclasses.asdict(config)}
+        signatures.write(functions, source, os.path.join(extra, "signatures.json"))
+        warmup.write(vocabulary, functions, os.path.join(extra, warmup.FILE))
+        os.rename(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return path
+
+
+def _next_version(output_dir: str) -> int:
+    names = os.listdir(output_dir) if os.path.isdir(output_dir) else []
+    return max((int(name) for name in names if name.isdigit()), default=0) + 1
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("model_dir", None, "directory of the trained model", required=True)
+    flags.DEFINE_string("output_dir", None, "directory of the versions", required=True)
+    flags.DEFINE_integer("version", 0, "number of the version; 0: one more than the largest there is", lower_bound=0)
+    flags.DEFINE_enum("precision", "float32", ["float32", "mixed_bfloat16"], "arithmetic of the layers")
+    flags.DEFINE_integer("num_relations", 20, "relations that scene_graph returns", lower_bound=1)
+    flags.DEFINE_boolean("jit_compile", False, "compile the network with XLA, for each new shape of a request")
+    app.run(main)
