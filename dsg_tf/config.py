@@ -30,8 +30,9 @@ class Config:
     """The settings of one run. Tuples come from comma-separated flags; ``help`` texts are the documentation."""
 
     # What to train, on what, where to.
-    model: str = _setting("dsg", "the system to train, a row of the paper's Table 1 or 2; the last four are the attention "
-                               "models of Krishna et al. 2018 and bring their own input size and optimizer", SYSTEMS)
+    model: str = _setting("dsg", "the system to train, a row of the paper's Table 1 or 2; the last four are the "
+                               "attention models of Krishna et al. 2018 and bring their own input size and optimizer",
+                          SYSTEMS)
     hide: str = _setting("", "control: the part of the input that the system does not get to see", ("", *HIDDEN))
     dataset: str = _setting("", "which data set's download and preparation steps to name when data is missing; "
                                 "'synthetic' is rendered on the spot", ("", "vg", "vrd", "clevr", "synthetic",
@@ -47,7 +48,7 @@ class Config:
     image_width: int = _setting(1024, "network input width, pixels", minimum=32)
     short_side: int = _setting(600, "images are resized to this short side, pixels ...", minimum=16)
     long_side: int = _setting(1000, "... unless their long side then exceeds this, pixels", minimum=16)
-    keep_aspect: bool = _setting(True, "whether that resize keeps the aspect ratio; if not, images fill the network input")
+    keep_aspect: bool = _setting(True, "whether the aspect ratio is kept; if not, images fill the network input")
     max_queries: int = _setting(16, "queries sampled per training image (Q)", minimum=1)
     color_jitter: float = _setting(0.0, "strength of brightness, contrast, saturation and hue jitter", minimum=0)
     pixel_mean: tuple[float, ...] = _setting((123.675, 116.28, 103.53), "RGB mean subtracted from the image")

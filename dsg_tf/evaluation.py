@@ -55,7 +55,8 @@ def evaluate(model, shards: list[str], spec: InputSpec, batch_size: int, max_ima
         num_images += int(batch["example_mask"].numpy().sum())
         if max_images and num_images >= max_images:
             break
-    return Evaluation(queries, num_images, num_found / num_boxes if num_boxes else None, float(np.median(seconds[1:] or seconds)))
+    recall = num_found / num_boxes if num_boxes else None
+    return Evaluation(queries, num_images, recall, float(np.median(seconds[1:] or seconds)))
 
 
 def figures(model, evaluation: Evaluation, shards: list[str], spec: InputSpec, vocabulary: Vocabulary,

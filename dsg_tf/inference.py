@@ -63,8 +63,8 @@ class Predictor:
         outputs = self._model({"image": image[tf.newaxis], "image_size": image_size[tf.newaxis],
                                "queries": tf.constant([triplets], tf.int32)}, training=False)
         if "boxes" not in outputs:
-            raise ValueError(f"the system {self._model.name!r} answers with maps, not with boxes: eval.py --split draws "
-                             "them")
+            raise ValueError(f"the system {self._model.name!r} answers with maps, not with boxes: eval.py --split "
+                             "draws them")
         boxes = box_lib.scale(outputs["boxes"][0], original_size / image_size).numpy()
         parts = []
         for role in metrics.ROLES:

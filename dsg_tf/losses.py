@@ -90,7 +90,7 @@ class Losses:
 
 
 class MapLosses:
-    """The attention models' loss: weighted binary cross-entropy of the 14 x 14 maps (Krishna et al. 2018, section 5)."""
+    """The attention models' loss: weighted binary cross-entropy of the maps (Krishna et al. 2018, section 5)."""
 
     def __call__(self, outputs, batch) -> dict[str, tf.Tensor]:
         """Terms ``subject_map`` and ``object_map``, float32 scalars: means over images, their queries and the cells."""

@@ -104,7 +104,8 @@ class Trainer:
             if not math.isfinite(value):
                 raise NonFiniteError(
                     f"step {step}: {name} is {value}, the other values are {scalars}. The weights are still those of "
-                    f"step {step - 1}. A smaller --learning_rate, more --warmup_steps or a smaller --clip_norm often helps.")
+                    f"step {step - 1}. A smaller --learning_rate, more --warmup_steps or a smaller --clip_norm often "
+                    "helps.")
         self.apply(gradients)
         return scalars
 

@@ -50,8 +50,8 @@ def decode(file, index, max_pixels: int):
     with tf.control_dependencies([
             _require(tf.reduce_all(size > 0), "image {} of the batch is not a JPEG, PNG or WebP file: it has {} bytes",
                      index, tf.strings.length(file)),
-            _require(tf.reduce_prod(size) <= max_pixels, "image {} of the batch has {} (height, width) pixels, more than "
-                     "{} in all", index, size, max_pixels)]):
+            _require(tf.reduce_prod(size) <= max_pixels, "image {} of the batch has {} (height, width) pixels, more "
+                     "than {} in all", index, size, max_pixels)]):
         file = tf.identity(file)
     image = _or_else(file, network_input.decode, tf.zeros([0, 0, 3], tf.uint8))
     with tf.control_dependencies([_require(tf.size(image) > 0, "image {} of the batch is damaged", index)]):

@@ -56,8 +56,8 @@ def export(model_dir: str, output_dir: str, *, version: int = 0, precision: str 
     """
     model, config, vocabulary, step = checkpoints.load_model(model_dir, precision=precision)
     if config.model in config_lib.ATTENTION_MODELS:
-        raise ValueError(f"--model_dir={model_dir} holds --model={config.model}, which answers with maps; the DSG family "
-                         "is served")
+        raise ValueError(f"--model_dir={model_dir} holds --model={config.model}, which answers with maps; the DSG "
+                         "family is served")
     path = os.path.join(output_dir, str(version or _next_version(output_dir)))
     if os.path.exists(path):
         raise FileExistsError(f"--version: {path} exists, and a version is never written again")

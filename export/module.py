@@ -90,7 +90,8 @@ class ServingModule(tf.Module):
         best = tf.math.top_k(tf.reshape(pairs, [-1, count * count]), min(self.num_relations, count * (count - 1)))
         names = tf.gather(self.words.relations, tf.argmax(relations, axis=-1))
         entities = tf.gather(self.words.entities, tf.argmax(labels, axis=-1))
-        return {"boxes": state["boxes"], "valid": valid, "entity": tf.where(valid, entities, ""), "entity_score": scores,
+        return {"boxes": state["boxes"], "valid": valid,
+                "entity": tf.where(valid, entities, ""), "entity_score": scores,
                 "relation_subject": best.indices // count, "relation_object": best.indices % count,
                 "relation": tf.gather(tf.reshape(names, [-1, count * count]), best.indices, batch_dims=1),
                 "relation_score": best.values}
@@ -112,7 +113,8 @@ class ServingModule(tf.Module):
 
 def _same_batch(images, queries):
     sizes = [tf.shape(images)[0], tf.shape(queries)[0]]
-    return tf.debugging.Assert(sizes[0] == sizes[1], [tf.strings.format("there are {} images and queries for {}", sizes)])
+    message = tf.strings.format("there are {} images and queries for {}", sizes)
+    return tf.debugging.Assert(sizes[0] == sizes[1], [message])
 
 
 def _concrete(function, inputs):

@@ -25,8 +25,8 @@ def scene_graph(sample: Sample, graph: SceneGraph, vocabulary: Vocabulary) -> Im
     labels = [f"{names[box]} {graph.entity_scores[box]:.2f}" for box in used]
     picture, factor = visualize.enlarge(sample.image)
     picture = visualize.draw_boxes(picture, graph.boxes[used] * np.tile(factor, 2), [color_of[b] for b in used], labels)
-    edges = [(graph.boxes[i], graph.boxes[j], color_of[i]) for i, _, j in shown]
-    picture = visualize.draw_arrows(picture, [(_center(a) * factor, _center(b) * factor, color) for a, b, color in edges])
+    centers = (graph.boxes[:, :2] + graph.boxes[:, 2:]) / 2 * factor
+    picture = visualize.draw_arrows(picture, [(centers[i], centers[j], color_of[i]) for i, _, j in shown])
     lines = [[(names[i], color_of[i]), (vocabulary.relations[r], None), (names[j], color_of[j]), (f"{score:.2f}", None)]
              for (i, r, j), score in zip(shown, graph.scores)]
     return visualize.beside(picture, lines)
@@ -46,7 +46,3 @@ def attention(sample: Sample) -> Image.Image:
     picture, factor = visualize.enlarge(sample.image)
     return visualize.draw_boxes(picture, sample.outputs["boxes"][top] * np.tile(factor, 2),
                                 [COLORS[k % len(COLORS)] for k in range(len(top))], [f"{weights[k]:.2f}" for k in top])
-
-
-def _center(box):
-    return (box[:2] + box[2:]) / 2

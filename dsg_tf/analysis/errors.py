@@ -111,6 +111,7 @@ def _panel(sample, query, role, vocabulary, ious):
     subject, relation, object_ = sample.queries[query]
     words = (vocabulary.entities[subject], vocabulary.relations[relation], vocabulary.entities[object_])
     outputs = {name: value[np.newaxis] for name, value in sample.outputs.items()}
+    truth = [sample.boxes[getattr(sample, f"{r}_of")[query]] for r in ROLES]
     return visualize.query_panel(
-        sample.image, ", ".join(words), truth=(sample.boxes[sample.subject_of[query]], sample.boxes[sample.object_of[query]]),
+        sample.image, ", ".join(words), truth=truth,
         ious=[ious[sample.number, query, r] for r in ROLES], **visualize.answer(outputs, query))
