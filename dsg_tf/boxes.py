@@ -70,6 +70,15 @@ def decode(deltas, anchors, weights=REFINE_WEIGHTS):
     return box_ops.decode_boxes(deltas, anchors, weights=list(weights))
 
 
+def non_maxima(boxes, scores, iou_threshold: float):
+    """Which boxes a non-maximum suppression keeps: ``[B, N, 4]`` and scores ``[B, N]`` to bool ``[B, N]``."""
+    count = boxes.shape[1]
+    kept, number = tf.image.non_max_suppression_padded(
+        boxes, scores, count, iou_threshold=iou_threshold, pad_to_max_output_size=True)
+    is_kept = tf.sequence_mask(number, count)
+    return tf.reduce_any(tf.one_hot(kept, count, on_value=True, off_value=False) & is_kept[..., tf.newaxis], axis=1)
+
+
 def non_empty(boxes):
     """True where a box ``[..., 4]`` has a positive height and width."""
     return tf.reduce_all(boxes[..., 2:] > boxes[..., :2], -1)

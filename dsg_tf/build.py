@@ -44,7 +44,7 @@ def _graph_model(config: Config, num_entities: int, num_relations: int) -> dsg.D
         heads.ReferringClassifier(num_entities, num_relations, config.hidden_units, name="classifier"),
         refiner=heads.BoxRefiner(name="refiner"), refine_features=config.model == "dsg_no_br",
         labeler=heads.LabelHeads(num_entities, num_relations, name="labeler") if has_labels else None,
-        hidden=config.hide, name=config.model)
+        refined_nms_iou=config.refined_nms_iou, hidden=config.hide, name=config.model)
 
 
 def _attention_model(config: Config, num_entities: int, num_relations: int) -> attention.AttentionModel:

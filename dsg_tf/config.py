@@ -76,6 +76,9 @@ class Config:
     pre_nms_top_k: int = _setting(2000, "best-scoring anchors that enter the NMS", minimum=1)
     score_threshold: float = _setting(0.8, "proposals below it are dropped at inference", minimum=0)
 
+    refined_nms_iou: float = _setting(1.0, "at inference, refined boxes with a larger IoU with a better proposal's box "
+                                           "do not answer; 1: all do, as in the paper", minimum=0)
+
     # Region features.
     roi_op: str = _setting("matmul", "how RoIs are pooled; both give the same numbers", ("matmul", "crop_and_resize"))
     feature_size: int = _setting(512, "size of f_i and f_ij (D)", minimum=1)

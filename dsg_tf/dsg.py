@@ -24,17 +24,18 @@ class DSG(keras.Model):
       refiner: `BoxRefiner`.
       refine_features: whether the refiner sees f_i in place of z'_i (DSG -BR).
       labeler: `LabelHeads`, or None (DSG -SGL).
+      refined_nms_iou: at inference, IoU threshold of a non-maximum suppression of the refined boxes; 1: none.
       hidden: part of the input that it does not get to see, see `controls.hide`.
     """
 
     def __init__(self, *, detector, entity_features, pair_features, graph, classifier, refiner, labeler,
-                 refine_features: bool = False, hidden: str = "", **kwargs):
+                 refine_features: bool = False, refined_nms_iou: float = 1.0, hidden: str = "", **kwargs):
         super().__init__(autocast=False, **kwargs)  # Under mixed precision image_size stays float32.
         self.detector = detector
         self.entity_features, self.pair_features = entity_features, pair_features
         self.graph = graph
         self.classifier, self.refiner, self.labeler = classifier, refiner, labeler
-        self.refine_features, self.hidden = refine_features, hidden
+        self.refine_features, self.refined_nms_iou, self.hidden = refine_features, refined_nms_iou, hidden
 
     @property
     def modules_of_model_garden(self) -> dict[str, tf.Module]:
@@ -80,6 +81,9 @@ class DSG(keras.Model):
                                found["valid"])
         deltas, refined = self.refiner(entities if self.refine_features else graph["nodes"], found["proposals"])
         result = {**found, **graph, "deltas": deltas, "boxes": box_lib.clip(refined, image_size)}
+        if not training and self.refined_nms_iou < 1:
+            # Proposals of one object come together when they are refined; one of them is enough to answer.
+            result["valid"] &= box_lib.non_maxima(result["boxes"], found["proposal_scores"], self.refined_nms_iou)
         if self.labeler is not None:
             result["entity_logits"], result["relation_logits"] = self.labeler(graph["nodes"], graph["edges"])
         result.pop("edges", None)

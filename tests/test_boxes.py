@@ -126,3 +126,20 @@ def test_the_orders_of_the_file_formats():
 def test_which_boxes_are_empty():
     boxes = tf.constant([[0.0, 0, 1, 1], [0, 0, 0, 1], [0, 0, 1, 0], [2, 0, 1, 1], [0, 0, 0, 0]])
     assert box_lib.non_empty(boxes).numpy().tolist() == [True, False, False, False, False]
+
+
+@given(st.integers(0, 2**31), st.sampled_from([0.3, 0.5, 0.7]))
+@settings(deadline=None, max_examples=30)
+def test_non_maxima_are_those_of_the_greedy_loop(seed, threshold):
+    rng = np.random.default_rng(seed)
+    low = rng.uniform(0, 20, [2, 7, 2])
+    candidates = np.concatenate([low, low + rng.uniform(5, 20, low.shape)], -1).astype(np.float32)
+    scores = rng.permutation(14).reshape(2, 7).astype(np.float32)
+    found = box_lib.non_maxima(tf.constant(candidates), tf.constant(scores), threshold).numpy()
+    overlaps = box_lib.iou(candidates, candidates).numpy()
+    for image in range(2):
+        kept = []
+        for k in np.argsort(-scores[image]):
+            if all(overlaps[image, k, other] <= threshold for other in kept):
+                kept.append(int(k))
+        assert np.flatnonzero(found[image]).tolist() == sorted(kept)

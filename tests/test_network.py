@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 import tiny
+from dsg_tf import boxes as box_lib
 from dsg_tf import build, detector
 from dsg_tf.keras import keras
 from dsg_tf.losses import TERMS, Losses
@@ -198,6 +199,18 @@ def test_a_fresh_model_with_loaded_weights_answers_the_same(network, answer, tmp
     assert not np.allclose(answer(inputs)["role_logits"], other(inputs)["role_logits"], atol=1e-2)
     tf.train.Checkpoint(model=fresh).read(path).assert_consumed()
     compare(other(inputs), answer(inputs))
+
+
+def test_refined_boxes_of_one_object_answer_once(network, answer):
+    strict, inputs = tiny.model(tiny.config(score_threshold=0.6, refined_nms_iou=0.2)), images()
+    strict.set_weights(network.get_weights())
+    every, found = answer(inputs), inference(strict)(inputs)
+    np.testing.assert_allclose(found["boxes"], every["boxes"], atol=1e-4)  # All are refined, and in the graph.
+    assert found["valid"].sum() < every["valid"].sum() and np.all(found["valid"] <= every["valid"])
+    overlaps = box_lib.iou(found["boxes"], found["boxes"]).numpy() - np.eye(CONFIG.num_boxes)
+    pairs = found["valid"][:, :, None] & found["valid"][:, None]
+    assert overlaps[pairs].max() <= 0.2 + 1e-5 and not found["subject_set"][~np.broadcast_to(
+        found["valid"][:, None], found["subject_set"].shape)].any()
 
 
 @pytest.mark.parametrize("hidden", ["relation", "image"])
