@@ -32,6 +32,7 @@ def build_model(config: Config, num_entities: int, num_relations: int):
 def _graph_model(config: Config, num_entities: int, num_relations: int) -> dsg.DSG:
     """The DSG and its ablations: parts left out or exchanged."""
     has_graph, has_labels = config.model != "no_dsg", config.model not in ("no_dsg", "dsg_no_sgl")
+    pair_units = config.pair_units if has_graph and config.model != "two_step" else 0
     region = {"stride": 2**config.roi_level, "op": config.roi_op}
     return dsg.DSG(
         detector=build_detector(config),
@@ -41,7 +42,8 @@ def _graph_model(config: Config, num_entities: int, num_relations: int) -> dsg.D
         graph=gpi.GraphLayer(hidden_units=config.hidden_units, units=config.gpi_units, node_units=config.node_units,
                              attention=config.gpi_attention, name="graph") if has_graph else None,
         classifier=two_step.GraphMatcher(name="classifier") if config.model == "two_step" else
-        heads.ReferringClassifier(num_entities, num_relations, config.hidden_units, name="classifier"),
+        heads.ReferringClassifier(num_entities, num_relations, config.hidden_units, pair_units, name="classifier"),
+        describe_pairs=keras.layers.Dense(pair_units, name="describe_pairs") if pair_units else None,
         refiner=heads.BoxRefiner(name="refiner"), refine_features=config.model == "dsg_no_br",
         labeler=heads.LabelHeads(num_entities, num_relations, name="labeler") if has_labels else None,
         refined_nms_iou=config.refined_nms_iou, hidden=config.hide, name=config.model)

@@ -90,6 +90,8 @@ class Config:
     hidden_units: int = _setting(512, "hidden units of phi, alpha, rho and the RR classifier", minimum=1)
     gpi_units: int = _setting(512, "outputs of phi and alpha", minimum=1)
     node_units: int = _setting(1024, "outputs of rho: size of z'_i and z'_ij", minimum=1)
+    pair_units: int = _setting(0, "size of the pair descriptors with which the RR classifier scores pairs of boxes, beyond "
+                                  "the paper; 0: it sees one box at a time, as in the paper", minimum=0)
     refine_loss: str = _setting("smooth_l1", "loss of the box refiner; giou needs the extra [addons]",
                                 ("smooth_l1", "giou"))
     refine_beta: float = _setting(1.0, "where smooth L1 turns from quadratic to linear", minimum=1e-6)

@@ -24,17 +24,19 @@ class DSG(keras.Model):
       refiner: `BoxRefiner`.
       refine_features: whether the refiner sees f_i in place of z'_i (DSG -BR).
       labeler: `LabelHeads`, or None (DSG -SGL).
+      describe_pairs: layer from edges z'_ij to the descriptors of a `PairTerm`; None without one.
       refined_nms_iou: at inference, IoU threshold of a non-maximum suppression of the refined boxes; 1: none.
       hidden: part of the input that it does not get to see, see `controls.hide`.
     """
 
     def __init__(self, *, detector, entity_features, pair_features, graph, classifier, refiner, labeler,
-                 refine_features: bool = False, refined_nms_iou: float = 1.0, hidden: str = "", **kwargs):
+                 describe_pairs=None, refine_features: bool = False, refined_nms_iou: float = 1.0, hidden: str = "", **kwargs):
         super().__init__(autocast=False, **kwargs)  # Under mixed precision image_size stays float32.
         self.detector = detector
         self.entity_features, self.pair_features = entity_features, pair_features
         self.graph = graph
         self.classifier, self.refiner, self.labeler = classifier, refiner, labeler
+        self.describe_pairs = describe_pairs
         self.refine_features, self.refined_nms_iou, self.hidden = refine_features, refined_nms_iou, hidden
 
     @property
@@ -68,7 +70,8 @@ class DSG(keras.Model):
           ``nodes`` ``[B, N, .]``: z'_i; ``deltas`` float32 ``[B, N, 4]``: encoded refinement;
           ``boxes`` float32 ``[B, N, 4]``: refined boxes clipped to the image, pixels of the network input;
           with a graph ``neighbor_attention`` ``[B, N, N]`` and ``node_attention`` ``[B, N]``; with label heads
-          ``entity_logits`` ``[B, N, E]`` and ``relation_logits`` ``[B, N, N, R]``, float32.
+          ``entity_logits`` ``[B, N, E]`` and ``relation_logits`` ``[B, N, N, R]``, float32; with a pair term ``pairs``
+          ``[B, N, N, .]``.
         """
         found = self.detector(image, image_size, training=training, given=given)
         features = found.pop("features")
@@ -86,6 +89,8 @@ class DSG(keras.Model):
             result["valid"] &= box_lib.non_maxima(result["boxes"], found["proposal_scores"], self.refined_nms_iou)
         if self.labeler is not None:
             result["entity_logits"], result["relation_logits"] = self.labeler(graph["nodes"], graph["edges"])
+        if self.describe_pairs is not None:
+            result["pairs"] = self.describe_pairs(graph["edges"])
         result.pop("edges", None)
         return result
 

@@ -13,6 +13,8 @@ from dsg_tf.keras import keras
 # Labels of the referring-relationships classifier.
 BACKGROUND, SUBJECT, OBJECT, OTHER = range(4)
 NUM_ROLES = 4
+# Log probability from which on it does not matter how improbable a partner is: an image may have one box only.
+NO_PARTNER = -10.0
 ROLES = {"subject": SUBJECT, "object": OBJECT}
 
 
@@ -44,10 +46,16 @@ class ReferringClassifier(keras.layers.Layer):
 
     The query's three one-hot vectors enter the first layer as rows of tables (the same thing), and the first layer is
     a sum: computed once per box and once per query, never on their concatenation.
+
+    Args:
+      num_entities, num_relations: E, R.
+      hidden_units: of both hidden layers.
+      pair_units: size of the pair descriptors of a `PairTerm`; 0: none, as in the paper.
     """
 
-    def __init__(self, num_entities: int, num_relations: int, hidden_units: int, **kwargs):
+    def __init__(self, num_entities: int, num_relations: int, hidden_units: int, pair_units: int = 0, **kwargs):
         super().__init__(**kwargs)
+        self.pair_term = PairTerm(num_relations, pair_units, name="pair_term") if pair_units else None
         self.node = keras.layers.Dense(hidden_units, name="node")
         self.subject = keras.layers.Embedding(num_entities, hidden_units, "uniform", name="subject")
         self.relation = keras.layers.Embedding(num_relations, hidden_units, "uniform", name="relation")
@@ -59,19 +67,64 @@ class ReferringClassifier(keras.layers.Layer):
         """Answers queries.
 
         Args:
-          encoded: ``nodes`` ``[B, N, .]`` and ``valid`` bool ``[B, N]``.
+          encoded: ``nodes`` ``[B, N, .]`` and ``valid`` bool ``[B, N]``; for a pair term ``pairs`` ``[B, N, N, .]``.
           queries: int32 ``[B, Q, 3]``, class triplets.
 
         Returns:
           ``role_logits`` float32 ``[B, Q, N, 4]``, and everything `answers` returns.
         """
         logits = self._logits(encoded["nodes"], queries)
+        if self.pair_term is not None:
+            logits = self.pair_term(logits, encoded["pairs"], queries[..., 1], encoded["valid"])
         return {"role_logits": logits, **answers(logits, encoded["valid"])}
 
     def _logits(self, nodes, queries):
         query = self.subject(queries[..., 0]) + self.relation(queries[..., 1]) + self.object(queries[..., 2])
         first = tf.nn.relu(self.node(nodes)[:, tf.newaxis] + query[:, :, tf.newaxis])
         return tf.cast(self.logits(self.hidden(first)), tf.float32)
+
+
+class PairTerm(keras.layers.Layer):
+    """Lets a subject count only with an object that stands in the relation to it, and the other way round.
+
+    Beyond the paper, whose classifier sees one box at a time: the question is about pairs, and the edges z'_ij of the
+    graph know their relations (He et al. 2020, CPARR, score pairs too). Every pair gets a score, bilinear in its
+    descriptor and in the query's relation; one exchange of messages then corrects the logits:
+
+        subject_i += log sum_j exp(pair_ij + log p(j is the object))
+
+    and the same for objects, where p is the classifier's own probability.
+    """
+
+    def __init__(self, num_relations: int, units: int, **kwargs):
+        super().__init__(**kwargs)
+        self.relation = keras.layers.Embedding(num_relations, units, "uniform", name="relation")
+
+    def call(self, role_logits, pairs, relations, valid):
+        """Corrects logits.
+
+        Args:
+          role_logits: float32 ``[B, Q, N, 4]``.
+          pairs: ``[B, N, N, units]``, descriptors; axis 1 is the subject, axis 2 the object.
+          relations: int32 ``[B, Q]``; valid: bool ``[B, N]``.
+
+        Returns:
+          float32 ``[B, Q, N, 4]``.
+        """
+        scores = tf.cast(tf.einsum("bijd,bqd->bqij", pairs, self.relation(relations)), tf.float32)
+        others = (valid[:, :, tf.newaxis] & valid[:, tf.newaxis] & ~tf.eye(valid.shape[1], dtype=tf.bool))[:, tf.newaxis]
+        log_p = tf.nn.log_softmax(role_logits)
+        for_subject = _log_evidence(scores + log_p[..., OBJECT][:, :, tf.newaxis], others, axis=3)
+        for_object = _log_evidence(scores + log_p[..., SUBJECT][..., tf.newaxis], others, axis=2)
+        zeros = tf.zeros_like(for_subject)
+        return role_logits + tf.stack([zeros, for_subject, for_object, zeros], axis=-1)
+
+
+def _log_evidence(logs, mask, axis):
+    """``log sum exp`` over ``axis`` where ``mask``, never below `NO_PARTNER`."""
+    floor = tf.fill(tf.shape(tf.reduce_sum(logs, axis)), NO_PARTNER)
+    return tf.math.reduce_logsumexp(tf.stack([
+        tf.reduce_logsumexp(tf.where(mask, logs, NO_PARTNER), axis), floor]), axis=0)
 
 
 class BoxRefiner(keras.layers.Layer):

@@ -13,8 +13,8 @@ from export.words import Words
 _STRINGS = tf.TensorSpec([None, None], tf.string)
 QUERY = {"subject": _STRINGS, "relation": _STRINGS, "object": _STRINGS}
 IMAGE = {"image": tf.TensorSpec([None], tf.string)}
-# What `answer` reads of what `encode` returns; TWO STEP answers from labels, all others from nodes.
-STATE = ("nodes", "valid", "entity_logits", "relation_logits")
+# What `answer` reads of what `encode` returns; TWO STEP answers from labels, all others from nodes (and pairs).
+STATE = ("nodes", "pairs", "valid", "entity_logits", "relation_logits")
 
 
 class ServingModule(tf.Module):

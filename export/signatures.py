@@ -23,6 +23,7 @@ MEANINGS = {
     "subject_box": "the most probable subject, coordinates as in boxes; zeros where the query is padding",
     "object_box": "the most probable object",
     "subject_score": "its probability", "object_score": "its probability",
+    "pairs": "descriptors of the pairs of boxes, for answer",
     "nodes": "descriptors z'_i of the boxes, for answer",
     "entity_logits": "scores of the entity classes, for answer",
     "relation_logits": "scores of the relations, for answer",

@@ -18,7 +18,7 @@ from dsg_tf import checkpoints, inference
 from export import export_saved_model, warmup
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-SETTINGS = tiny.config(score_threshold=0.5)
+SETTINGS = tiny.config(score_threshold=0.5, pair_units=4)
 ENTITIES, RELATIONS = tiny_data.VOCABULARY.entities, tiny_data.VOCABULARY.relations
 QUERY = ("red square", "left", "blue disc")
 

@@ -70,3 +70,44 @@ def test_results_are_float32_under_mixed_precision():
     results = [classifier(ENCODED, QUERIES)["role_logits"], *refiner(NODES, PROPOSALS), *labeler(NODES, NODES[:, None])]
     assert [value.dtype for value in results] == [tf.float32] * 5
     np.testing.assert_allclose(results[2], PROPOSALS, atol=1e-5)  # Coordinates must not be rounded to 8 bits.
+
+
+def test_the_pair_term_is_the_literal_exchange():
+    rng = np.random.default_rng(1)
+    layer = heads.PairTerm(RELATIONS, 5)
+    logits = rng.normal(size=[1, 2, 4, heads.NUM_ROLES]).astype(np.float32)
+    pairs = rng.normal(size=[1, 4, 4, 5]).astype(np.float32)
+    relations, valid = np.array([[2, 0]], np.int32), np.array([[True, True, False, True]])
+    layer(logits, pairs, relations, valid)
+    layer.relation.set_weights([rng.normal(size=[RELATIONS, 5])])
+    found = layer(logits, pairs, relations, valid).numpy()
+    probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    for query in range(2):
+        score = np.exp(pairs[0] @ layer.relation.embeddings.numpy()[relations[0, query]])
+        for i in np.flatnonzero(valid[0]):
+            partners = [j for j in np.flatnonzero(valid[0]) if j != i]
+            as_subject = sum(score[i, j] * probabilities[0, query, j, heads.OBJECT] for j in partners)
+            as_object = sum(score[j, i] * probabilities[0, query, j, heads.SUBJECT] for j in partners)
+            expected = logits[0, query, i] + [0, np.log(as_subject), np.log(as_object), 0]
+            np.testing.assert_allclose(found[0, query, i], expected, atol=2e-3)  # Of the floor for partners.
+
+
+def test_a_box_without_partners_keeps_a_finite_logit():
+    layer = heads.PairTerm(RELATIONS, 5)
+    found = layer(np.zeros([1, 2, 3, heads.NUM_ROLES], np.float32), np.ones([1, 3, 3, 5], np.float32),
+                  np.zeros([1, 2], np.int32), np.array([[True, False, False]])).numpy()
+    assert np.isfinite(found).all() and np.abs(found).max() < 12
+
+
+def test_the_pair_term_tells_which_of_two_equal_boxes_stands_in_the_relation():
+    """Boxes 0 and 1 look like the subject, box 2 like the object; only 1 stands in the relation to it."""
+    layer = heads.PairTerm(1, 1)
+    logits = np.zeros([1, 1, 3, heads.NUM_ROLES], np.float32)
+    logits[0, 0, :2, heads.SUBJECT] = logits[0, 0, 2, heads.OBJECT] = 4.0
+    pairs = np.full([1, 3, 3, 1], -6.0, np.float32)
+    pairs[0, 1, 2] = 6.0
+    layer(logits, pairs, np.zeros([1, 1], np.int32), np.ones([1, 3], bool))
+    layer.relation.set_weights([np.ones([1, 1])])
+    found = heads.answers(layer(logits, pairs, np.zeros([1, 1], np.int32), np.ones([1, 3], bool)), tf.ones([1, 3], tf.bool))
+    assert found["subject_set"].numpy()[0, 0].tolist() == [False, True, False]
+    assert found["object_set"].numpy()[0, 0].tolist() == [False, False, True]

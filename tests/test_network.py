@@ -213,6 +213,23 @@ def test_refined_boxes_of_one_object_answer_once(network, answer):
         found["valid"][:, None], found["subject_set"].shape)].any()
 
 
+def test_a_pair_term_learns_and_sees_the_relation():
+    model = make_network(pair_units=4)
+    batch = matched_batch(model)
+    terms, gradients, outputs = make_step(model)(batch)
+    assert outputs["pairs"].shape == (2, CONFIG.num_boxes, CONFIG.num_boxes, 4) and np.isfinite(terms["rr"])
+    parts = model.describe_pairs.trainable_variables + model.classifier.pair_term.trainable_variables
+    by_name = {v.name: gradient for v, gradient in zip(model.trainable_variables, gradients)}
+    assert len(parts) == 3 and all(np.any(by_name[v.name]) for v in parts)
+    before = {v.name: v.numpy() for v in parts}
+    for v in parts:
+        v.assign(tf.zeros_like(v))
+    neutral = model(batch, training=True)["role_logits"].numpy()
+    for v in parts:
+        v.assign(before[v.name])
+    assert not np.allclose(neutral, outputs["role_logits"], atol=1e-4)
+
+
 @pytest.mark.parametrize("hidden", ["relation", "image"])
 def test_a_control_does_not_see_what_is_hidden(network, answer, hidden):
     other, inputs = tiny.model(tiny.config(score_threshold=0.6, hide=hidden)), images()
