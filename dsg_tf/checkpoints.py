@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Sequence
 
 import tensorflow as tf
+from absl import logging
 
 from dsg_tf import build, files, optimizers
 from dsg_tf import config as config_lib
@@ -72,12 +73,17 @@ def initialize(model, path: str, modules: Sequence[str]) -> None:
       path: a checkpoint prefix, or a directory with checkpoints; Model Garden's (``backbone/...``, ``decoder/...``,
         ``rpn_head/...``) or this program's.
       modules: of "backbone", "decoder", "rpn_head"; or "all": the whole model from this program's checkpoint, all
-        three modules from Model Garden's. A moving average, where there is one, is read for "all".
+        three modules from Model Garden's; or "matching": what this program's model in directory ``path`` has of the
+        model, the other variables keep their start and are logged. A moving average, where there is one, is read for
+        "all" and "matching".
 
     Raises:
       FileNotFoundError: no checkpoint at ``path``.
-      ValueError: variables are missing from the checkpoint or have another shape; names them.
+      ValueError: variables are missing from the checkpoint (but for "matching") or have another shape; names them.
     """
+    if "matching" in modules:
+        _initialize_matching(model, path)
+        return
     prefix = _find(path)
     stored = dict(tf.train.list_variables(prefix))
     is_own = any(name.startswith("model/") for name in stored)
@@ -99,6 +105,16 @@ def initialize(model, path: str, modules: Sequence[str]) -> None:
         items["average"].copy_to_variables()
 
 
+def _initialize_matching(model, model_dir: str) -> None:
+    donor, *_ = load_model(model_dir)
+    with tempfile.TemporaryDirectory() as directory:
+        prefix = tf.train.Checkpoint(model=donor).write(os.path.join(directory, "donor"))
+        target = tf.train.Checkpoint(model=model)
+        missing = _check_match(target, dict(tf.train.list_variables(prefix)), model_dir, may_miss=True)
+        target.read(prefix).expect_partial()
+    logging.info("--init_checkpoint=%s has no %s", model_dir, ", ".join(missing) or "variable less than the model")
+
+
 def _find(path: str) -> str:
     for candidate in (path, tf.train.latest_checkpoint(path), tf.train.latest_checkpoint(checkpoint_dir(path))):
         if candidate is not None and tf.io.gfile.exists(candidate + ".index"):
@@ -107,15 +123,22 @@ def _find(path: str) -> str:
                             "one)")
 
 
-def _check_match(target: tf.train.Checkpoint, stored: dict[str, list[int]], prefix: str) -> None:
-    """Compares with the names under which ``target`` itself would be written: TensorFlow has no other public list."""
+def _check_match(target: tf.train.Checkpoint, stored: dict[str, list[int]], prefix: str,
+                 may_miss: bool = False) -> list[str]:
+    """Compares with the names under which ``target`` itself would be written: TensorFlow has no other public list.
+
+    Returns:
+      What is not in the checkpoint, if it may miss something.
+    """
     with tempfile.TemporaryDirectory() as directory:
         written = tf.train.list_variables(target.write(os.path.join(directory, "ckpt")))
     expected = {name: shape for name, shape in written if not name.startswith(("save_counter", "_CHECKPOINTABLE"))}
-    wrong = []
+    wrong, missing = [], []
     for name, shape in expected.items():
         short = name.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE")
-        if name not in stored:
+        if name not in stored and may_miss:
+            missing.append(short)
+        elif name not in stored:
             wrong.append(f"{short}: not in the checkpoint")
         elif stored[name] != shape:
             wrong.append(f"{short}: shape {stored[name]} in the checkpoint, {shape} in the model")
@@ -124,3 +147,4 @@ def _check_match(target: tf.train.Checkpoint, stored: dict[str, list[int]], pref
         raise ValueError(f"--init_checkpoint={prefix} does not fit the model in {len(wrong)} of {len(expected)} "
                          "variables (do --backbone, --decoder and --init_modules fit it?):\n  "
                          + "\n  ".join(wrong[:_NAMES_LISTED]) + more)
+    return missing

@@ -107,7 +107,8 @@ def table(found: Mapping[str, Mapping[str, Any]]) -> str:
         ambiguous = " / ".join("none" if part["ambiguous_iou"] is None else f"{part['ambiguous_iou']:.3f}"
                                for part in both)
         ious = [f"{part['iou']:.3f} ± {part['stderr']:.3f}" for part in both]
-        cells = [display_name(name), *ious, ambiguous, difference, p_value, str(len(entry["seeds"])), f"{entry['minutes']:.0f}"]
+        cells = [display_name(name), *ious, ambiguous, difference, p_value, str(len(entry["seeds"])),
+                 f"{entry['minutes']:.0f}"]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

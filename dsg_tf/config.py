@@ -90,8 +90,8 @@ class Config:
     hidden_units: int = _setting(512, "hidden units of phi, alpha, rho and the RR classifier", minimum=1)
     gpi_units: int = _setting(512, "outputs of phi and alpha", minimum=1)
     node_units: int = _setting(1024, "outputs of rho: size of z'_i and z'_ij", minimum=1)
-    pair_units: int = _setting(0, "size of the pair descriptors with which the RR classifier scores pairs of boxes, beyond "
-                                  "the paper; 0: it sees one box at a time, as in the paper", minimum=0)
+    pair_units: int = _setting(0, "size of the pair descriptors with which the RR classifier scores pairs of boxes; "
+                                  "0: it sees one box at a time, as in the paper", minimum=0)
     refine_loss: str = _setting("smooth_l1", "loss of the box refiner; giou needs the extra [addons]",
                                 ("smooth_l1", "giou"))
     refine_beta: float = _setting(1.0, "where smooth L1 turns from quadratic to linear", minimum=1e-6)
@@ -119,7 +119,8 @@ class Config:
     batch_size: int = _setting(1, "images a step, over all devices", minimum=1)
     epochs: float = _setting(20.0, "passes over the training split", minimum=0)
     init_checkpoint: str = _setting("", "checkpoint to start from: Model Garden's, or one of this program")
-    init_modules: tuple[str, ...] = _setting(("all",), "what to read from it: backbone, decoder, rpn_head or all")
+    init_modules: tuple[str, ...] = _setting(("all",), "what to read from it: backbone, decoder, rpn_head, all, or "
+                                                              "matching (what a model of this program has of it)")
 
     # Run.
     log_steps: int = _setting(20, "steps between progress lines and scalars", minimum=1)
@@ -181,8 +182,9 @@ def _check_together(config: Config) -> None:
                          f"--rpn_positive_iou={config.rpn_positive_iou}")
     if config.pre_nms_top_k < config.num_boxes:
         raise ValueError(f"--pre_nms_top_k={config.pre_nms_top_k} is below --num_boxes={config.num_boxes}")
-    if not set(config.init_modules) <= {"backbone", "decoder", "rpn_head", "all"}:
-        raise ValueError(f"--init_modules={','.join(config.init_modules)}: known are backbone, decoder, rpn_head, all")
+    known = ("backbone", "decoder", "rpn_head", "all", "matching")
+    if not set(config.init_modules) <= set(known):
+        raise ValueError(f"--init_modules={','.join(config.init_modules)}: known are {', '.join(known)}")
     if config.jit_compile and config.batch_norm == "sync":
         raise ValueError("--jit_compile does not go with --batch_norm=sync: XLA compiles for one device at a time")
     if not 0 <= config.ema_decay < 1:

@@ -30,7 +30,8 @@ class DSG(keras.Model):
     """
 
     def __init__(self, *, detector, entity_features, pair_features, graph, classifier, refiner, labeler,
-                 describe_pairs=None, refine_features: bool = False, refined_nms_iou: float = 1.0, hidden: str = "", **kwargs):
+                 describe_pairs=None, refine_features: bool = False, refined_nms_iou: float = 1.0, hidden: str = "",
+                 **kwargs):
         super().__init__(autocast=False, **kwargs)  # Under mixed precision image_size stays float32.
         self.detector = detector
         self.entity_features, self.pair_features = entity_features, pair_features

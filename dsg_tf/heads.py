@@ -112,7 +112,8 @@ class PairTerm(keras.layers.Layer):
           float32 ``[B, Q, N, 4]``.
         """
         scores = tf.cast(tf.einsum("bijd,bqd->bqij", pairs, self.relation(relations)), tf.float32)
-        others = (valid[:, :, tf.newaxis] & valid[:, tf.newaxis] & ~tf.eye(valid.shape[1], dtype=tf.bool))[:, tf.newaxis]
+        others = valid[:, :, tf.newaxis] & valid[:, tf.newaxis] & ~tf.eye(valid.shape[1], dtype=tf.bool)
+        others = others[:, tf.newaxis]
         log_p = tf.nn.log_softmax(role_logits)
         for_subject = _log_evidence(scores + log_p[..., OBJECT][:, :, tf.newaxis], others, axis=3)
         for_object = _log_evidence(scores + log_p[..., SUBJECT][..., tf.newaxis], others, axis=2)

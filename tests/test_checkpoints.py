@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 import tiny
+import tiny_data
 from dsg_tf import checkpoints, optimizers
 
 SHARED_DATA = pathlib.Path(os.environ.get("DSG_TF_SHARED_DATA", pathlib.Path(__file__).parents[2] / "shared" / "data"))
@@ -113,6 +114,21 @@ def test_what_is_missing_is_listed(model, source, tmp_path):
     with pytest.raises(ValueError, match=r"decoder/.*: not in the checkpoint"):
         checkpoints.initialize(model, path, ("all",))
     assert is_zero(model)
+
+
+def test_matching_reads_what_is_there_and_names_the_rest(tmp_path, caplog):
+    tiny_data.write_model_dir(str(tmp_path), tiny.config())
+    donor, *_ = checkpoints.load_model(str(tmp_path))
+    model = tiny.model(tiny.config(pair_units=4, seed=5))
+    own = model.describe_pairs.kernel.numpy()
+    caplog.set_level("INFO")
+    checkpoints.initialize(model, str(tmp_path), ("matching",))
+    assert holds(donor.graph, [v.numpy() for v in model.graph.variables])
+    assert holds(donor.detector, [v.numpy() for v in model.detector.variables])
+    np.testing.assert_array_equal(model.describe_pairs.kernel, own)
+    assert "model/describe_pairs/kernel" in caplog.text and "model/classifier/pair_term/relation" in caplog.text
+    with pytest.raises(ValueError, match="shape"):
+        checkpoints.initialize(tiny.model(tiny.config(hidden_units=9)), str(tmp_path), ("matching",))
 
 
 def test_no_checkpoint_at_the_path(model, tmp_path):
