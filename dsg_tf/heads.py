@@ -97,7 +97,7 @@ class PairTerm(keras.layers.Layer):
     """
 
     def __init__(self, num_relations: int, units: int, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)  # Logits stay float32.
         self.relation = keras.layers.Embedding(num_relations, units, "uniform", name="relation")
 
     def call(self, role_logits, pairs, relations, valid):
@@ -111,7 +111,8 @@ class PairTerm(keras.layers.Layer):
         Returns:
           float32 ``[B, Q, N, 4]``.
         """
-        scores = tf.cast(tf.einsum("bijd,bqd->bqij", pairs, self.relation(relations)), tf.float32)
+        factors = [tf.cast(value, self.compute_dtype) for value in (pairs, self.relation(relations))]
+        scores = tf.cast(tf.einsum("bijd,bqd->bqij", *factors), tf.float32)
         others = valid[:, :, tf.newaxis] & valid[:, tf.newaxis] & ~tf.eye(valid.shape[1], dtype=tf.bool)
         others = others[:, tf.newaxis]
         log_p = tf.nn.log_softmax(role_logits)

@@ -92,6 +92,14 @@ def test_the_pair_term_is_the_literal_exchange():
             np.testing.assert_allclose(found[0, query, i], expected, atol=2e-3)  # Of the floor for partners.
 
 
+def test_the_pair_term_keeps_logits_in_float32():
+    layer = heads.PairTerm(RELATIONS, 5, dtype=keras.mixed_precision.Policy("mixed_bfloat16"))
+    logits = np.full([1, 1, 2, heads.NUM_ROLES], 1.001, np.float32)  # Not a number of 8 bits.
+    found = layer(logits, np.zeros([1, 2, 2, 5], np.float32), np.zeros([1, 1], np.int32), np.ones([1, 2], bool))
+    assert found.dtype == tf.float32
+    np.testing.assert_array_equal(found[..., heads.BACKGROUND], logits[..., heads.BACKGROUND])
+
+
 def test_a_box_without_partners_keeps_a_finite_logit():
     layer = heads.PairTerm(RELATIONS, 5)
     found = layer(np.zeros([1, 2, 3, heads.NUM_ROLES], np.float32), np.ones([1, 3, 3, 5], np.float32),
