@@ -49,6 +49,7 @@ def main(argv):
 
 
 def evaluate() -> None:
+    analyses.check_names(FLAGS.analyses)
     model, config, vocabulary, step = checkpoints.load_model(FLAGS.model_dir)
     data_dir = FLAGS.data_dir or config.data_dir
     info = DatasetInfo.load(data_dir)

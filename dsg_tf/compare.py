@@ -31,6 +31,9 @@ def main(argv):
         raise app.UsageError(f"unexpected arguments: {argv[1:]}")
     logging.set_verbosity(logging.INFO)
     try:
+        wrong = [seed for seed in FLAGS.seeds if not seed.isdigit()]
+        if wrong:
+            raise ValueError(f"--seeds={','.join(FLAGS.seeds)}: {wrong[0]!r} is not a whole number from 0")
         compare(config_lib.from_flags(), FLAGS.models, [int(seed) for seed in FLAGS.seeds], FLAGS.split,
                 FLAGS.compare_dir)
     except (ValueError, FileNotFoundError, RuntimeError) as error:
@@ -41,6 +44,8 @@ def main(argv):
 
 def compare(base: config_lib.Config, models: list[str], seeds: list[int], split: str, compare_dir: str) -> None:
     """Trains what is missing, then writes ``compare.json``, ``compare.md`` and ``compare.png`` to ``compare_dir``."""
+    for model in models:  # An unknown system is told before the others are trained.
+        config_lib.for_system(base, model)
     runs = {}
     for seed in seeds:  # A seed of all systems first: an interrupted comparison has a whole table.
         for model in models:

@@ -76,7 +76,8 @@ def export(model_dir: str, output_dir: str, *, version: int = 0, precision: str 
         warmup.write(vocabulary, functions, os.path.join(extra, warmup.FILE))
         os.rename(temporary, path)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if os.path.exists(temporary):
+            shutil.rmtree(temporary)
     return path
 
 

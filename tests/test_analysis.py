@@ -112,6 +112,13 @@ def test_scene_graphs_and_their_recall_are_the_brute_force_ones(constrained):
     assert found_some > 5
 
 
+def test_the_constraint_holds_where_several_relations_are_certain():
+    outputs = {"boxes": BOXES[:2], "valid": np.ones(2, bool), "entity_logits": np.zeros([2, 2]),
+               "relation_logits": np.full([2, 2, 3], 50.0)}
+    assert len(scene_graphs.read(outputs).relations) == 2
+    assert len(scene_graphs.read(outputs, constrained=False).relations) == 6
+
+
 def literal_iou(first, second):
     sides = [min(first[k + 2], second[k + 2]) - max(first[k], second[k]) for k in (0, 1)]
     shared = max(sides[0], 0) * max(sides[1], 0)

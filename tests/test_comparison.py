@@ -90,5 +90,9 @@ def test_the_command_trains_reuses_and_goes_on(tmp_path):
     assert set(found) == {"dsg", "ss"} and "difference" in found["ss"]["subject"]
     assert os.path.exists(os.path.join(compare_dir, "ss_seed0", "figures", "val_sample.png"))
     assert "SPATIAL SHIFTS" in done.stdout
+    for changes, message in (({"models": ("dsg", "dgs")}, "--model='dgs' is not one of"),
+                             ({"seeds": ("0", "x")}, "--seeds=0,x: 'x' is not a whole number")):
+        wrong = compare(compare_dir=str(tmp_path / "nothing"), **{"models": ("dsg",), **changes})
+        assert wrong.returncode != 0 and message in wrong.stderr and not (tmp_path / "nothing").exists()
     other = compare("dsg", learning_rate=0.5)
     assert other.returncode != 0 and "dsg_seed0 holds results of other settings" in other.stderr

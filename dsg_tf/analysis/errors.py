@@ -24,11 +24,11 @@ import numpy as np
 from dsg_tf import visualize
 from dsg_tf.analysis.samples import Sample
 from dsg_tf.data.scene import Vocabulary
+from dsg_tf.metrics import ROLES
 
 KINDS = ("right", "missed", "misclassified", "relation", "multiplicity", "other")
 MATCH_IOU = 0.5
 PRECISE_IOU = 0.5
-ROLES = ("subject", "object")
 PANELS_PER_KIND = 4
 
 
@@ -77,9 +77,9 @@ def categorize(sample: Sample, query: int, role: str, mask_iou: float) -> str:
     """The kind of one query's answer in one role."""
     wanted = np.flatnonzero(getattr(sample, f"{role}_of")[query])
     outputs, valid = sample.outputs, sample.outputs["valid"]
-    overlaps = {name: iou(outputs[name], sample.boxes) for name in ("boxes", "proposals")}
-    detected = np.maximum(*(np.where(valid[:, np.newaxis], o, 0).max(axis=0) for o in overlaps.values())) >= MATCH_IOU
-    answers = overlaps["boxes"][outputs[f"{role}_set"][query]]
+    refined, proposed = sample.overlaps
+    detected = np.where(valid[:, np.newaxis], np.maximum(refined, proposed), 0).max(axis=0) >= MATCH_IOU
+    answers = refined[outputs[f"{role}_set"][query]]
     answered = {int(row.argmax()) if row.size and row.max() >= MATCH_IOU else None for row in answers}
     if answered == set(wanted):
         return "right" if mask_iou >= PRECISE_IOU else "other"
@@ -90,16 +90,6 @@ def categorize(sample: Sample, query: int, role: str, mask_iou: float) -> str:
     category = sample.queries[query, 0 if role == "subject" else 2]
     same_class = any(box is not None and sample.entities[box] == category for box in answered)
     return "relation" if same_class else "misclassified"
-
-
-def iou(first, second) -> np.ndarray:
-    """IoU of every pair, ``[N, 4]`` and ``[M, 4]`` to ``[N, M]``; 0 where either is empty."""
-    low = np.maximum(first[:, np.newaxis, :2], second[np.newaxis, :, :2])
-    high = np.minimum(first[:, np.newaxis, 2:], second[np.newaxis, :, 2:])
-    shared = np.prod(np.maximum(high - low, 0), axis=-1)
-    areas = [np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=-1) for boxes in (first, second)]
-    union = areas[0][:, np.newaxis] + areas[1][np.newaxis] - shared
-    return np.divide(shared, union, out=np.zeros_like(union), where=union > 0)
 
 
 def _shares(counter) -> dict[str, float]:

@@ -32,9 +32,7 @@ def run(names: Sequence[str], model, config: Config, info: DatasetInfo, split: s
     Raises:
       ValueError: an unknown name, or an analysis that the system has nothing for.
     """
-    unknown = sorted(set(names) - set(NAMES))
-    if unknown:
-        raise ValueError(f"--analyses={','.join(unknown)}: known are {', '.join(NAMES)}")
+    check_names(names)
     shards, spec = info.shard_paths(data_dir, split), input_spec(config, info, split, training=False)
     vocabulary = info.vocabulary
 
@@ -65,6 +63,13 @@ def run(names: Sequence[str], model, config: Config, info: DatasetInfo, split: s
         visualize.save_png(picture, os.path.join(model_dir, "figures", f"{split}_{name}.png"))
     _merge(os.path.join(model_dir, f"analysis_{split}.json"), report)
     return report
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raises a ValueError where a name is unknown: for callers that work long before they call `run`."""
+    unknown = sorted(set(names) - set(NAMES))
+    if unknown:
+        raise ValueError(f"--analyses={','.join(unknown)}: known are {', '.join(NAMES)}")
 
 
 def _merge(path: str, report: dict[str, Any]) -> None:

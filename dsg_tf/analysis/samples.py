@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from dsg_tf import boxes as box_lib
 from dsg_tf.data import pipeline
 from dsg_tf.data.network_input import InputSpec
 
@@ -43,6 +45,16 @@ class Sample:
     @property
     def image(self) -> Image.Image:
         return Image.fromarray(self.pixels)
+
+    @functools.cached_property
+    def overlaps(self) -> tuple[np.ndarray, np.ndarray]:
+        """IoU ``[N, M]`` of the refined boxes and of the proposals with the true boxes."""
+        return tuple(iou(self.outputs[name], self.boxes) for name in ("boxes", "proposals"))
+
+
+def iou(first, second) -> np.ndarray:
+    """IoU of every pair, ``[N, 4]`` and ``[M, 4]`` to ``[N, M]``."""
+    return box_lib.iou(first[np.newaxis], second[np.newaxis])[0].numpy()
 
 
 PER_QUERY = ("role_logits", "subject_set", "object_set", "subject_scores", "object_scores", "subject_map", "object_map")

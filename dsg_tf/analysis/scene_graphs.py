@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from dsg_tf.analysis.errors import iou
-from dsg_tf.analysis.samples import Sample
+from dsg_tf.analysis.samples import Sample, iou
 from dsg_tf.data.scene import Vocabulary
 
 ACCURACY_IOU = 0.8  # The paper's.
@@ -67,8 +66,9 @@ def read(outputs: dict[str, np.ndarray], constrained: bool = True) -> SceneGraph
     classes = _softmax(outputs["entity_logits"][valid])
     entities, entity_scores = classes.argmax(axis=-1), classes.max(axis=-1, initial=0.0)
     edges = 1.0 / (1.0 + np.exp(-outputs["relation_logits"][valid][:, valid].astype(np.float64)))
-    edges[np.arange(len(entities)), np.arange(len(entities))] = -1.0  # No box is related to itself.
-    allowed = (edges == edges.max(axis=-1, keepdims=True) if constrained else np.ones_like(edges, bool)) & (edges >= 0)
+    allowed = np.broadcast_to(~np.eye(len(entities), dtype=bool)[..., np.newaxis], edges.shape)
+    if constrained:  # One relation, also where several are certain.
+        allowed = allowed & (np.arange(edges.shape[-1]) == edges.argmax(axis=-1)[..., np.newaxis])
     relations = np.argwhere(allowed)[:, [0, 2, 1]]
     subjects, classes_of, objects = relations.T
     scores = edges[subjects, objects, classes_of] * entity_scores[subjects] * entity_scores[objects]
