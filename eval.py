@@ -15,7 +15,7 @@ import sys
 
 from absl import app, flags
 
-from dsg_tf import checkpoints, evaluation, inference, results, visualize
+from dsg_tf import answers, checkpoints, evaluation, inference, results, visualize
 from dsg_tf.analysis import run as analyses
 from dsg_tf.data.records import DatasetInfo
 
@@ -71,11 +71,11 @@ def ask() -> None:
     predictor = inference.Predictor.load(FLAGS.model_dir)
     with open(FLAGS.image, "rb") as file:
         encoded = file.read()
-    answers = predictor.answer(encoded, FLAGS.query)
-    for answer in answers:
+    found = predictor.answer(encoded, FLAGS.query)
+    for answer in found:
         print(json.dumps(answer.as_dict()))
     if FLAGS.output:
-        visualize.save_png(predictor.draw(encoded, answers), FLAGS.output)
+        visualize.save_png(answers.draw(encoded, found), FLAGS.output)
 
 
 if __name__ == "__main__":

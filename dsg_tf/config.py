@@ -187,6 +187,9 @@ def _check_together(config: Config) -> None:
         raise ValueError(f"--init_modules={','.join(config.init_modules)}: known are {', '.join(known)}")
     if config.jit_compile and config.batch_norm == "sync":
         raise ValueError("--jit_compile does not go with --batch_norm=sync: XLA compiles for one device at a time")
+    if config.jit_compile and config.model == "ssas":
+        raise ValueError("--jit_compile does not go with --model=ssas, which gathers maps by relation: XLA needs fixed "
+                         "shapes")
     if not 0 <= config.ema_decay < 1:
         raise ValueError(f"--ema_decay={config.ema_decay} must be in [0, 1)")
 

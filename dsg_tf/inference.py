@@ -2,37 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
-import io
 from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
 import tensorflow as tf
-from PIL import Image
 
 from dsg_tf import boxes as box_lib
-from dsg_tf import checkpoints, metrics, visualize
+from dsg_tf import checkpoints, metrics
+from dsg_tf.answers import Answer, best_first
 from dsg_tf.data import network_input
 from dsg_tf.data.network_input import InputSpec
 from dsg_tf.data.scene import Vocabulary
-
-
-@dataclasses.dataclass(frozen=True)
-class Answer:
-    """The answer sets of one query: boxes ``[K, 4]``, original pixels, best first, and their probabilities ``[K]``."""
-
-    query: str
-    subject_boxes: np.ndarray
-    subject_scores: np.ndarray
-    object_boxes: np.ndarray
-    object_scores: np.ndarray
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON; coordinates and scores are rounded."""
-        rounded = {name: np.round(value.astype(float), 3 if name.endswith("scores") else 1).tolist()
-                   for name, value in dataclasses.asdict(self).items() if name != "query"}
-        return {"query": self.query, **rounded}
 
 
 class Predictor:
@@ -69,18 +48,5 @@ class Predictor:
         parts = []
         for role in metrics.ROLES:
             scores, chosen = (outputs[f"{role}_{kind}"][0].numpy() for kind in ("scores", "set"))
-            parts.append([_best_first(boxes, s, c) for s, c in zip(scores, chosen)])
+            parts.append([best_first(boxes, s, c) for s, c in zip(scores, chosen)])
         return [Answer(query, *subject, *object_) for query, subject, object_ in zip(queries, *parts)]
-
-    def draw(self, encoded: bytes, answers: Sequence[Answer]) -> Image.Image:
-        """One panel per answer."""
-        image = Image.open(io.BytesIO(encoded)).convert("RGB")
-        panels = [visualize.query_panel(image, a.query, None, (a.subject_boxes, a.object_boxes),
-                                        (a.subject_scores, a.object_scores)) for a in answers]
-        return visualize.grid(panels, columns=min(len(panels), 2))
-
-
-def _best_first(boxes, scores, chosen):
-    order = np.flatnonzero(chosen)
-    order = order[np.argsort(-scores[order], kind="stable")]
-    return boxes[order], scores[order]

@@ -12,13 +12,14 @@ import tensorflow as tf
 from PIL import Image
 from tensorflow_serving.apis import prediction_log_pb2
 
+import conftest
 import tiny
 import tiny_data
 from dsg_tf import checkpoints, inference
 from export import export_saved_model, warmup
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-SETTINGS = tiny.config(score_threshold=0.5, pair_units=4)
+SETTINGS = conftest.EXPORTED
 ENTITIES, RELATIONS = tiny_data.VOCABULARY.entities, tiny_data.VOCABULARY.relations
 QUERY = ("red square", "left", "blue disc")
 
@@ -37,18 +38,6 @@ def rotated() -> bytes:
     exif = Image.Exif()
     exif[0x0112] = 6
     return encoded("JPEG", exif=exif)
-
-
-@pytest.fixture(scope="module")
-def model_dir(tmp_path_factory):
-    folder = str(tmp_path_factory.mktemp("run"))
-    tiny_data.write_model_dir(folder, SETTINGS)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def exported(model_dir, tmp_path_factory):
-    return export_saved_model.export(model_dir, str(tmp_path_factory.mktemp("exported")), num_relations=5)
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +192,7 @@ def test_a_version_has_its_table_and_its_warmup_requests(exported, signatures):
 
 def test_a_version_is_never_written_again(model_dir, exported):
     output_dir = os.path.dirname(exported)
-    assert os.path.basename(exported) == "1"
+    assert os.path.basename(exported) == "1" and os.listdir(output_dir) == ["1"]
     again = export_saved_model.export(model_dir, output_dir, precision="mixed_bfloat16")
     assert os.path.basename(again) == "2" and sorted(os.listdir(output_dir)) == ["1", "2"]
     rough = refer(tf.saved_model.load(again).signatures, [FILES["png"]], [QUERY])

@@ -10,9 +10,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-import tiny
 import tiny_data
-from export import export_saved_model
 
 SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "c_api", "refer.c")
 WORDS = ("red square", "left", "blue disc")
@@ -32,13 +30,6 @@ def program(tmp_path_factory):
     subprocess.run([compiler, SOURCE, "-o", binary, f"-I{tf.sysconfig.get_include()}", *libraries, f"-Wl,-rpath,{root}"],
                    check=True)
     return binary
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("exported")
-    tiny_data.write_model_dir(str(folder / "run"), tiny.config(score_threshold=0.5))
-    return export_saved_model.export(str(folder / "run"), str(folder / "out"))
 
 
 def names(exported):

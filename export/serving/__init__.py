@@ -1,0 +1,1 @@
+"""The local server: TF Serving's protocol without TF Serving."""
