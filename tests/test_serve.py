@@ -378,13 +378,11 @@ def test_sigterm_under_load_answers_what_it_accepted(exported, tmp_path):
     assert "stopped" in server.text() and "Traceback" not in server.text()
 
 
-@pytest.mark.parametrize("flags, message", [
-    (["--model_dir=/nowhere/models"], "serve: /nowhere/models is not a directory of exported versions"),
-    (["--model_dir=.", "--tls_key=a.pem"], "serve: --tls_key=a.pem and --tls_certificate= go together"),
-])
-def test_the_server_does_not_start_with_wrong_flags(flags, message):
-    run = subprocess.run([sys.executable, "-m", "export.serve", "--port=0", *flags], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert run.returncode == 1 and run.stderr.strip().endswith(message)
+def test_the_server_does_not_start_with_wrong_flags():
+    run = subprocess.run([sys.executable, "-m", "export.serve", "--model_dir=.", "--tls_key=a.pem"], cwd=ROOT,
+                         capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert run.stderr.strip().endswith("serve: --tls_key=a.pem and --tls_certificate= go together")
 
 
 def test_the_client_program_prints_and_draws(server, tmp_path):

@@ -57,17 +57,14 @@ class Versions:
         with self._updating:
             wanted = self._wanted()
             for version in wanted:
-                if version not in self._conditions or self._conditions[version].state == State.END and not self._conditions[version].error:
+                if version not in self._served and not self._failed(version):
                     self._start(version)
-            # A new version that cannot be loaded must not take the old one away.
-            if not wanted or any(version in self._served for version in wanted):
-                # Requests under way hold on to the version they began with.
+            # What is served goes on while nothing else is there to serve in its place.
+            if any(version in self._served for version in wanted):
                 for version in sorted(set(self._served) - set(wanted)):
-                    self._served = {v: servable for v, servable in self._served.items() if v != version}
-                    self._conditions[version] = Condition(State.END)
-                    logging.info("%s: version %d is not served any more", self.name, version)
-            for version in set(self._conditions) - set(wanted) - set(self._served):
-                if self._conditions[version].error:
+                    self._stop(version)
+            for version in set(self._conditions) - set(wanted):
+                if self._failed(version):
                     del self._conditions[version]
 
     def follow(self, seconds: float) -> threading.Thread:
@@ -164,6 +161,9 @@ class Versions:
             return [version for version in there if version in policy.specific.versions]
         return there[-max(policy.latest.num_versions, 1):]
 
+    def _failed(self, version: int) -> bool:
+        return version in self._conditions and bool(self._conditions[version].error)
+
     def _start(self, version: int) -> None:
         self._conditions[version] = Condition(State.LOADING)
         try:
@@ -177,6 +177,12 @@ class Versions:
         self._served = {**self._served, version: servable}
         self._conditions[version] = Condition(State.AVAILABLE)
         logging.info("%s: version %d is served", self.name, version)
+
+    def _stop(self, version: int) -> None:
+        # Requests under way hold on to the version they began with.
+        self._served = {v: servable for v, servable in self._served.items() if v != version}
+        self._conditions[version] = Condition(State.END)
+        logging.info("%s: version %d is not served any more", self.name, version)
 
 
 def _check_base_path(path: str) -> None:
