@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,8 @@ def atomic(path: str) -> Iterator[str]:
     """Yields a temporary name beside ``path``; renames it to ``path`` when the block ends well, else removes it."""
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     stem, extension = os.path.splitext(path)
-    temporary = f"{stem}.tmp{os.getpid()}{extension}"  # Keeps the extension: Pillow chooses the format by it.
+    # Two machines may write the same file at once. The extension is kept: Pillow chooses the format by it.
+    temporary = f"{stem}.tmp{uuid.uuid4().hex[:12]}{extension}"
     try:
         yield temporary
         os.replace(temporary, path)

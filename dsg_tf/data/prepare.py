@@ -2,7 +2,8 @@
 
 Reads images and annotations, checks them, and writes TFRecord shards and `dataset_info.json` to
 --output_dir. Run it once per split. It works on all cores, goes on where a killed run ended, and
-ends with a list of what was wrong with the data and what became of it.
+ends with a list of what was wrong with the data and what became of it. With --runner, the same
+work is done past one machine, on Apache Beam.
 
   --format=referring_relationships   Visual Genome, VRD, CLEVR as published with "Referring
       Relationships": --annotations --image_metadata --objects --predicates --images
@@ -18,6 +19,7 @@ import sys
 
 from absl import app, flags
 
+from dsg_tf import beam
 from dsg_tf.data.clevr import ClevrScenes
 from dsg_tf.data.problems import PreparationError, Problems
 from dsg_tf.data.records import SplitInfo
@@ -91,6 +93,7 @@ def define_flags(values: flags.FlagValues) -> None:
     integer("num_shards", "files; by default one per 250 images", lower_bound=1)
     switch("strict", "stop at the first problem with the data")
     switch("overwrite", "replace what --output_dir has of this split")
+    beam.define_flags(values)
     switch(
         "check",
         "read everything, write nothing, print the counts as JSON; without --images, the images "
@@ -102,10 +105,12 @@ def run(values: flags.FlagValues) -> None:
     """Does what the flags say.
 
     Raises:
-      UsageError: a flag is missing, or one is given that would have no effect.
+      UsageError: a flag is missing, or one is given that would have no effect; --runner without
+        Beam.
       PreparationError: the data cannot be prepared.
     """
     _check_flags(values)
+    runner = beam.from_flags(values)
     reader = _reader(values)
     if values.check:
         print(json.dumps(dataclasses.asdict(check(reader, values.strict)), indent=1))
@@ -118,6 +123,7 @@ def run(values: flags.FlagValues) -> None:
         num_shards=values.num_shards,
         strict=values.strict,
         overwrite=values.overwrite,
+        beam=runner,
     )
     print(_summary(values.split, values.output_dir, info), file=sys.stderr)
 
@@ -139,6 +145,8 @@ def _check_flags(values: flags.FlagValues) -> None:
         optional = ["images", *optional] if values.format != "synthetic" else optional
     elif values.output_dir is None:
         raise app.UsageError("--output_dir is needed (or --check, to write nothing)")
+    if values.runner and values.processes:
+        raise app.UsageError(f"--processes={values.processes} has no effect with --runner={values.runner}")
     missing = [f"--{name}" for name in needed if values[name].value is None]
     if missing:
         raise app.UsageError(f"--format={values.format} needs {', '.join(missing)}")

@@ -3,47 +3,41 @@
 A shard is one unit of work. It is written under a temporary name, renamed, and then its counts are
 written beside it: a shard that has its counts is whole and is not made again. When all are there,
 `dataset_info.json` gets the split and the counts are removed. What a shard holds depends only on
-the input and the number of shards, not on the number of processes.
+the input and the number of shards, not on what runs the work.
 """
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 import glob
 import json
-import multiprocessing
 import os
 import re
-import signal
-import threading
-from collections.abc import Iterator
 
 import tensorflow as tf
 
-from dsg_tf import files
+from dsg_tf import files, work
+from dsg_tf.beam import Beam
 from dsg_tf.data.problems import PreparationError, Problems
-from dsg_tf.data.progress import Progress
 from dsg_tf.data.records import DatasetInfo, INFO_FILE, SplitInfo, scene_to_example, shard_name
 from dsg_tf.data.tally import Tally
-
-_IMAGES_PER_SHARD = 250
-
-# Workers start as new programs: a copy of a process in which TensorFlow runs can hang.
-_SPAWN = multiprocessing.get_context("spawn")
-_images_done = None  # an integer shared by all processes of a run
 
 
 @dataclasses.dataclass(frozen=True)
 class _Shard:
+    """A piece of work: `path` is that of the counts, which are there when the shard is."""
+
     path: str
     part: object
     source: dict[str, object]
     strict: bool
 
     @property
-    def counts_path(self) -> str:
-        return os.path.splitext(self.path)[0] + ".json"
+    def records_path(self) -> str:
+        return os.path.splitext(self.path)[0] + ".tfrecord"
+
+    def __len__(self) -> int:
+        return len(self.part)
 
 
 def write_split(
@@ -55,6 +49,7 @@ def write_split(
     num_shards: int | None = None,
     strict: bool = False,
     overwrite: bool = False,
+    beam: Beam | None = None,
 ) -> SplitInfo:
     """Writes the scenes of a reader as the split of a data set; goes on where a killed run ended.
 
@@ -68,6 +63,7 @@ def write_split(
       num_shards: files; one per 250 images if None.
       strict: raise on the first problem with the data.
       overwrite: remove what `output_dir` has of this split first.
+      beam: what runs the work in place of processes of this machine.
 
     Returns:
       What was written, as `dataset_info.json` has it. If it was there already, as it is.
@@ -80,7 +76,7 @@ def write_split(
         raise PreparationError(f"a split is named by letters, digits and _, not {split!r}")
     if not len(reader):
         raise PreparationError(f"there is no image in the source of {split}: {reader.source}")
-    num_shards = num_shards or -(-len(reader) // _IMAGES_PER_SHARD)
+    num_shards = num_shards or -(-len(reader) // work.IMAGES_PER_SHARD)
     if num_shards > len(reader):
         raise PreparationError(f"{num_shards} shards are too many for {len(reader)} images")
     source = {**reader.source, "num_shards": num_shards}
@@ -98,11 +94,16 @@ def write_split(
         _remove_split(output_dir, split)
 
     shards = [
-        _Shard(path, reader.part(*_range(i, num_shards, len(reader))), source, strict)
+        _Shard(
+            os.path.splitext(path)[0] + ".json",
+            reader.part(*work.images_of(i, num_shards, len(reader))),
+            source,
+            strict,
+        )
         for i, path in enumerate(_paths(output_dir, split, num_shards))
     ]
     _remove_unfinished(output_dir, split, source)
-    info = _write_shards(shards, split, len(reader), processes or _cores(), strict)
+    info = _write_shards(shards, split, beam or work.Local(processes or work.cores()))
     if not info.num_relations:
         problems = Problems(found=info.problems)
         _remove_split(output_dir, split)
@@ -114,20 +115,15 @@ def write_split(
     return info
 
 
-def _write_shards(shards, split: str, num_images: int, processes: int, strict: bool) -> SplitInfo:
+def _write_shards(shards: list[_Shard], split: str, runner: Beam | work.Local) -> SplitInfo:
     """Writes the shards that are not there yet and adds up the counts of all."""
-    to_do = [shard for shard in shards if not os.path.exists(shard.counts_path)]
-    remaining = sum(len(shard.part) for shard in to_do)
-    images_done = _SPAWN.Value("q", 0)
-    _count_in(images_done)
-    what = split if remaining == num_images else f"{split}, the rest"
-    with Progress(what, remaining, lambda: images_done.value):
-        for _ in _in_parallel(to_do, min(processes, len(to_do))):
-            pass
+    to_do = [shard for shard in shards if not os.path.exists(shard.path)]
+    what = split if len(to_do) == len(shards) else f"{split}, the rest"
+    runner.run(_write_shard, to_do, what)
 
-    tally, examples = Tally(Problems(strict)), []
+    tally, examples = Tally(Problems(shards[0].strict)), []
     for shard in shards:
-        with open(shard.counts_path, encoding="utf-8") as file:
+        with open(shard.path, encoding="utf-8") as file:
             counts = json.load(file)["counts"]
         tally.merge(counts)
         examples.append(counts["totals"].get("num_images", 0))
@@ -150,60 +146,18 @@ def split_info(tally: Tally, examples_per_shard: list[int], source: dict) -> Spl
     )
 
 
-def _in_parallel(shards: list[_Shard], processes: int) -> Iterator[None]:
-    """Writes shards; an error is raised for the first shard that has one."""
-    if processes <= 1:
-        yield from map(_write_shard, shards)
-        return
-    # Read when a worker imports TensorFlow, which otherwise greets once in each of them.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    executor = concurrent.futures.ProcessPoolExecutor(
-        processes, mp_context=_SPAWN, initializer=_start_worker, initargs=[_images_done]
-    )
-    try:
-        yield from executor.map(_write_shard, shards)
-    finally:
-        executor.shutdown(cancel_futures=True)
-
-
-def _count_in(images_done) -> None:
-    global _images_done  # pylint: disable=global-statement
-    _images_done = images_done
-
-
-def _start_worker(images_done) -> None:
-    _count_in(images_done)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the parent ends after whole shards.
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """Without this, the workers of a killed run would wait for more work for ever."""
-    multiprocessing.parent_process().join()
-    os._exit(1)  # pylint: disable=protected-access
-
-
 def _write_shard(shard: _Shard) -> None:
     tally = Tally(Problems(shard.strict))
-    with files.atomic(shard.path) as temporary, tf.io.TFRecordWriter(temporary) as writer:
+    with files.atomic(shard.records_path) as temporary, tf.io.TFRecordWriter(temporary) as writer:
         for scene in tally.scenes_of(shard.part):
             if scene is not None:
                 writer.write(scene_to_example(scene).SerializeToString(deterministic=True))
-            with _images_done.get_lock():
-                _images_done.value += 1
-    files.write_json(shard.counts_path, {"source": shard.source, "counts": tally.as_dict()})
+            work.count_image()
+    files.write_json(shard.path, {"source": shard.source, "counts": tally.as_dict()})
 
 
 def _paths(output_dir: str, split: str, num_shards: int) -> list[str]:
     return [os.path.join(output_dir, shard_name(split, i, num_shards)) for i in range(num_shards)]
-
-
-def _range(shard: int, num_shards: int, num_images: int) -> tuple[int, int]:
-    return shard * num_images // num_shards, (shard + 1) * num_images // num_shards
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _prepared_splits(output_dir: str, vocabulary) -> dict[str, SplitInfo]:
