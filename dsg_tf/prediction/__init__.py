@@ -1,0 +1,1 @@
+"""An exported model over a whole data set, to JSON lines."""

@@ -1,0 +1,93 @@
+"""The same work on Apache Beam: the same files."""
+
+import importlib.util
+import json
+import os
+import sys
+
+import pytest
+from absl import app, flags
+from dataset_files import good_annotations, write_referring_relationships
+
+import tiny
+import tiny_data
+from dsg_tf import predict
+from dsg_tf.beam import Beam
+from dsg_tf.data import prepare
+from export import export_saved_model
+
+needs_beam = pytest.mark.skipif(importlib.util.find_spec("apache_beam") is None,
+                                reason="needs Apache Beam: pip install -e '.[beam]'")
+NUM_IMAGES = 7
+
+
+def run(command, **arguments):
+    values = flags.FlagValues()
+    command.define_flags(values)
+    values(["command", *[f"--{name}={value}" for name, value in arguments.items()]])
+    return command.run(values)
+
+
+def content(folder) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def shared(folder) -> dict[str, bytes]:
+    """The content, without the times in the summary."""
+    result = content(folder)
+    described = json.loads(result.pop("predictions.json"))
+    assert described.pop("last_run")["images"] == NUM_IMAGES + 1
+    return {**result, "predictions.json": described}
+
+
+@needs_beam
+def test_the_direct_runner_prepares_the_same_files(tmp_path):
+    source = write_referring_relationships(tmp_path / "raw", good_annotations(9))
+    arguments = {"format": "referring_relationships", "split": "train", "num_shards": 4, **source}
+    run(prepare, **arguments, output_dir=tmp_path / "local", processes=1)
+    run(prepare, **arguments, output_dir=tmp_path / "beam", runner="DirectRunner")
+    assert content(tmp_path / "beam") == content(tmp_path / "local")
+    assert len(content(tmp_path / "beam")) == 4 + 1
+
+
+@needs_beam
+def test_the_direct_runner_predicts_the_same_files(tmp_path):
+    tiny_data.write_model_dir(str(tmp_path / "run"), tiny.config(score_threshold=0.5))
+    saved_model = export_saved_model.export(str(tmp_path / "run"), str(tmp_path / "exported"))
+    queries = {f"{i}.png": ["red square, left, blue disc", "zebra, above, red disc"] for i in range(NUM_IMAGES)}
+    os.mkdir(tmp_path / "photos")
+    for i, name in enumerate(queries):
+        (tmp_path / "photos" / name).write_bytes(tiny_data.draw("test", i).image)
+    with open(tmp_path / "queries.json", "w", encoding="utf-8") as file:
+        json.dump({**queries, "lost.png": []}, file)
+    arguments = {"saved_model": saved_model, "images": tmp_path / "photos", "queries": tmp_path / "queries.json",
+                 "num_shards": 3, "batch_size": 2}
+    run(predict, **arguments, output_dir=tmp_path / "local")
+    run(predict, **arguments, output_dir=tmp_path / "beam", runner="DirectRunner")
+    assert shared(tmp_path / "beam") == shared(tmp_path / "local")
+    assert len(content(tmp_path / "beam")) == 3 + 2
+
+
+@needs_beam
+def test_options_reach_the_runner(tmp_path):
+    source = write_referring_relationships(tmp_path / "raw", good_annotations(2))
+    with pytest.raises(ValueError, match="(?s)direct_running_mode.*sideways"):
+        run(prepare, **source, format="referring_relationships", split="train", output_dir=tmp_path / "out",
+            runner="DirectRunner", beam_options="--direct_running_mode=sideways")
+    assert not list((tmp_path / "out").glob("*.piece"))
+
+
+def test_without_beam_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "apache_beam", None)  # Its import then fails.
+    message = r"--runner=DirectRunner needs Apache Beam .*: pip install -e '\.\[beam\]'"
+    with pytest.raises(ValueError, match=message):
+        Beam("DirectRunner")
+    with pytest.raises(app.UsageError, match=message):
+        run(prepare, format="synthetic", split="val", num_images=2, output_dir=tmp_path / "out", runner="DirectRunner")
+    assert not (tmp_path / "out").exists()
+
+
+def test_processes_are_of_this_machine(tmp_path):
+    with pytest.raises(app.UsageError, match="--processes=2 has no effect with --runner=DirectRunner"):
+        run(prepare, format="synthetic", split="val", num_images=2, output_dir=tmp_path / "out", runner="DirectRunner",
+            processes=2)
