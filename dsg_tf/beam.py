@@ -28,14 +28,16 @@ class Beam:
       options: more of Beam's options, as on a command line.
 
     Raises:
-      ValueError: Beam is not installed.
+      ValueError: Beam is not installed, or has no such runner.
+      SystemExit: from Beam, after a message, for an option with a wrong value.
     """
 
     runner: str
     options: str = ""
 
     def __post_init__(self):
-        _import_beam(self.runner)
+        _import_beam(self.runner).runners.create_runner(self.runner)
+        self._pipeline_options()
 
     def run(self, function: Callable, pieces: Sequence, what: str) -> None:
         """As `work.Local.run`; the progress counts whole pieces."""
@@ -57,10 +59,15 @@ class Beam:
 
     def _run_pipeline(self, function: Callable, paths: list[str]) -> None:
         beam = _import_beam(self.runner)
-        options = beam.options.pipeline_options.PipelineOptions([f"--runner={self.runner}", *shlex.split(self.options)])
-        with beam.Pipeline(options=options) as pipeline:
+        with beam.Pipeline(options=self._pipeline_options()) as pipeline:
             # Reshuffled, or one worker would go through all pieces.
             _ = pipeline | "Pieces" >> beam.Create(paths) | beam.Reshuffle() | "Write" >> beam.Map(function)
+
+    def _pipeline_options(self):
+        beam = _import_beam(self.runner)
+        options = beam.options.pipeline_options.PipelineOptions([f"--runner={self.runner}", *shlex.split(self.options)])
+        options.get_all_options()  # Beam looks at them only now.
+        return options
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -77,7 +84,7 @@ def from_flags(values: flags.FlagValues) -> Beam | None:
     """What the flags ask for: None for this machine.
 
     Raises:
-      UsageError: there are options without a runner, or Beam is not installed.
+      UsageError: there are options without a runner, or there is no such runner or no Beam.
     """
     if values.beam_options and not values.runner:
         raise app.UsageError(f"--beam_options={values.beam_options} has no effect without --runner")
