@@ -1,10 +1,11 @@
 """Hours, GiB and files that the whole of Visual Genome takes, from a smaller run; prints one JSON object.
 
-    python benchmarks/full_visual_genome.py --raw=data/vrd_small/raw --saved_model=exported/vrd_small [--images=2000]
+    python benchmarks/full_visual_genome.py --saved_model=exported/vrd_small [--raw=data/vrd_small/raw] [--images=2000]
 
-Prepares so many images, those at hand again and again, and answers all their queries with the exported model, which must
-know their words. Then every number is scaled to 108,077 images: the first second of a run counts as all others, and the
-images and their queries as Visual Genome's. Only the size of its images is known, 15 GB, and is put in place of theirs.
+Prepares so many images, those at hand again and again, and answers all their queries with the exported model, which
+must know their words. Then every number is scaled to 108,077 images, as if those had as many queries. Starting the
+processes and the model is scaled along, so the hours are rather too many. Visual Genome's images are 15 GB: that is put
+in place of the size of those at hand.
 """
 
 from __future__ import annotations
@@ -28,9 +29,10 @@ from dsg_tf.data.referring_relationships import ReferringRelationships
 from dsg_tf.prediction import requests, run
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("raw", "data/vrd_small/raw", "Images and annotations as `prepare` takes them: the folder of vrd_small, "
-                    "or of clevr_small with --format=clevr_scenes.")
-flags.DEFINE_enum("format", "referring_relationships", ["referring_relationships", "clevr_scenes"], "Form of the annotations.")
+flags.DEFINE_string("raw", "data/vrd_small/raw", "Images and annotations as `prepare` takes them: the folder of "
+                    "vrd_small, or of clevr_small with --format=clevr_scenes.")
+flags.DEFINE_enum("format", "referring_relationships", ["referring_relationships", "clevr_scenes"],
+                  "Form of the annotations.")
 flags.DEFINE_string("split", "val", "Split to read, train or val.")
 flags.DEFINE_string("saved_model", None, "Exported model, or the directory of its versions.", required=True)
 flags.DEFINE_integer("images", 2000, "Images to measure on.", lower_bound=1)

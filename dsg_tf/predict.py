@@ -30,7 +30,7 @@ def define_flags(values: flags.FlagValues) -> None:
     def string(name, text, required=False):
         flags.DEFINE_string(name, None, text, required=required, flag_values=values)
 
-    string("saved_model", "exported model, or the directory of its versions, of which the newest is taken", required=True)
+    string("saved_model", "exported model, or the directory of its versions: the newest is taken", required=True)
     string("output_dir", "where the predictions go", required=True)
     string("data_dir", "prepared data set, with --split")
     string("split", "the split to predict")

@@ -72,7 +72,8 @@ def test_the_direct_runner_predicts_the_same_files(tmp_path):
 def test_options_and_runners_that_beam_does_not_take_are_told_before_the_work(tmp_path, capsys):
     arguments = {"format": "synthetic", "split": "val", "num_images": 2, "output_dir": tmp_path / "out"}
     with pytest.raises(SystemExit):
-        run(prepare, **arguments, runner="DirectRunner", beam_options="--direct_num_workers=2 --direct_running_mode=sideways")
+        run(prepare, **arguments, runner="DirectRunner",
+            beam_options="--direct_num_workers=2 --direct_running_mode=sideways")
     assert "argument --direct_running_mode: invalid choice: 'sideways'" in capsys.readouterr().err
     with pytest.raises(app.UsageError, match="Unexpected pipeline runner: HamsterRunner"):
         run(prepare, **arguments, runner="HamsterRunner")

@@ -128,11 +128,13 @@ def test_predictions_are_the_answers_of_the_model(saved_model, data_dir, tmp_pat
     assert f"7 of 7 images, {total} of their {total} queries answered in 3 files" in printed
 
 
-def test_a_folder_is_answered_as_the_prepared_set_in_batches_of_any_size(saved_model, data_dir, photos, tmp_path, monkeypatch):
+def test_a_folder_is_answered_as_the_prepared_set_in_batches_of_any_size(saved_model, data_dir, photos, tmp_path,
+                                                                         monkeypatch):
     queries = asked(tmp_path / "queries.json", all_triplets())
     with open(tmp_path / "queries.jsonl", "w", encoding="utf-8") as file:
         file.writelines(json.dumps({name: texts}) + "\n\n" for name, texts in all_triplets().items())
-    run(saved_model=saved_model, data_dir=data_dir, split="test", output_dir=tmp_path / "prepared", batch_size=1, num_shards=2)
+    run(saved_model=saved_model, data_dir=data_dir, split="test", output_dir=tmp_path / "prepared", batch_size=1,
+        num_shards=2)
     monkeypatch.setattr(exported_lib, "QUERIES_AT_ONCE", 3)  # Fewer than some images have.
     for kind in ("json", "jsonl"):
         run(saved_model=saved_model, images=photos, queries=tmp_path / f"queries.{kind}", output_dir=tmp_path / kind,
@@ -228,7 +230,8 @@ def test_other_settings_and_other_directories_are_refused(saved_model, data_dir,
     out, requests = str(tmp_path / "out"), PreparedSplit.load(data_dir, "test").part(0, 2)
     run_lib.predict(requests, saved_model, out)
     before = lines(out)
-    with pytest.raises(ValueError, match=f"--output_dir={out} holds other predictions: num_shards was 1, now 2. Choose"):
+    message = f"--output_dir={out} holds other predictions: num_shards was 1, now 2. Choose"
+    with pytest.raises(ValueError, match=message):
         run_lib.predict(requests, saved_model, out, num_shards=2)
     with pytest.raises(ValueError, match="num_images was 2, now 3"):
         run_lib.predict(PreparedSplit.load(data_dir, "test").part(0, 3), saved_model, out)

@@ -63,9 +63,9 @@ class ExportedModel:
         Returns:
           `{"image": id, "answers": [...]}` with an answer per query, in order; or `{"image": id, "error": {"kind",
           "message"}}`. An answer is `{"query": its text}` and for each role, as `subject`: `subject_box` (the most
-          probable one), `subject_score` (its probability), `subject_boxes` (the answer set) and `subject_scores` (of the
-          set, which then is in falling order; TWO STEP gives none); or the query and an `"error"`. Boxes are `[y0, x0,
-          y1, x1]` in pixels of the original image.
+          probable one), `subject_score` (its probability), `subject_boxes` (the answer set) and `subject_scores` (of
+          the set, which then is in falling order; TWO STEP gives none); or the query and an `"error"`. Boxes are
+          `[y0, x0, y1, x1]` in pixels of the original image.
         """
         found = iter(_each(self._encode_images, [r.image for r in requests if r.image is not None], "bad_image"))
         states = [Failure("missing_image", r.missing) if r.image is None else next(found) for r in requests]
@@ -119,7 +119,8 @@ def _answer(found: dict[str, np.ndarray]) -> dict[str, Any]:
         if "role_probabilities" in found:
             scores = found["role_probabilities"][:, k]
             chosen = chosen[np.argsort(-scores[chosen], kind="stable")]
-        result |= {f"{role}_box": _rounded(found[f"{role}_box"], 2), f"{role}_score": _rounded(found[f"{role}_score"], 5),
+        result |= {f"{role}_box": _rounded(found[f"{role}_box"], 2),
+                   f"{role}_score": _rounded(found[f"{role}_score"], 5),
                    f"{role}_boxes": _rounded(found["boxes"][chosen], 2)}
         if "role_probabilities" in found:
             result[f"{role}_scores"] = _rounded(scores[chosen], 5)

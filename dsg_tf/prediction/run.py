@@ -141,8 +141,8 @@ def _claim(output_dir: str, settings: dict[str, object]) -> None:
         differing = [f"{name} was {there.get(name)!r}, now {settings.get(name)!r}" for name in {**there, **settings}
                      if there.get(name) != settings.get(name)]
         if differing:
-            raise ValueError(f"--output_dir={output_dir} holds other predictions: {'; '.join(differing)}. Choose another "
-                             "directory, or remove this one")
+            raise ValueError(f"--output_dir={output_dir} holds other predictions: {'; '.join(differing)}. Choose "
+                             "another directory, or remove this one")
     elif os.path.isdir(output_dir) and os.listdir(output_dir):
         raise ValueError(f"--output_dir={output_dir} holds something else than predictions: "
                          f"{', '.join(sorted(os.listdir(output_dir))[:3])}. Choose another directory")
