@@ -9,12 +9,10 @@ import pytest
 from absl import app, flags
 from dataset_files import good_annotations, write_referring_relationships
 
-import tiny
 import tiny_data
 from dsg_tf import predict
 from dsg_tf.beam import Beam
 from dsg_tf.data import prepare
-from export import export_saved_model
 
 needs_beam = pytest.mark.skipif(importlib.util.find_spec("apache_beam") is None,
                                 reason="needs Apache Beam: pip install -e '.[beam]'")
@@ -51,16 +49,14 @@ def test_the_direct_runner_prepares_the_same_files(tmp_path):
 
 
 @needs_beam
-def test_the_direct_runner_predicts_the_same_files(tmp_path):
-    tiny_data.write_model_dir(str(tmp_path / "run"), tiny.config(score_threshold=0.5))
-    saved_model = export_saved_model.export(str(tmp_path / "run"), str(tmp_path / "exported"))
+def test_the_direct_runner_predicts_the_same_files(exported, tmp_path):
     queries = {f"{i}.png": ["red square, left, blue disc", "zebra, above, red disc"] for i in range(NUM_IMAGES)}
     os.mkdir(tmp_path / "photos")
     for i, name in enumerate(queries):
         (tmp_path / "photos" / name).write_bytes(tiny_data.draw("test", i).image)
     with open(tmp_path / "queries.json", "w", encoding="utf-8") as file:
         json.dump({**queries, "lost.png": []}, file)
-    arguments = {"saved_model": saved_model, "images": tmp_path / "photos", "queries": tmp_path / "queries.json",
+    arguments = {"saved_model": exported, "images": tmp_path / "photos", "queries": tmp_path / "queries.json",
                  "num_shards": 3, "batch_size": 2}
     run(predict, **arguments, output_dir=tmp_path / "local")
     run(predict, **arguments, output_dir=tmp_path / "beam", runner="DirectRunner")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,13 +13,11 @@ import pytest
 import tensorflow as tf
 from absl import app, flags
 
-import tiny
 import tiny_data
 from dsg_tf import predict
 from dsg_tf.data.problems import PreparationError
 from dsg_tf.prediction import exported as exported_lib, run as run_lib
 from dsg_tf.prediction.requests import ImageFolder, PreparedSplit
-from export import export_saved_model
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 QUERIES = ["red square, left, blue disc", "Blue  Disc,above, green square"]
@@ -26,12 +25,11 @@ NUM_IMAGES = 7
 
 
 @pytest.fixture(scope="module")
-def saved_model(tmp_path_factory):
+def saved_model(exported, tmp_path_factory):
     """A directory of versions."""
-    model_dir, versions = (str(tmp_path_factory.mktemp(name)) for name in ("run", "exported"))
-    tiny_data.write_model_dir(model_dir, tiny.config(score_threshold=0.5, pair_units=4))
-    export_saved_model.export(model_dir, versions, version=3)
-    return versions
+    versions = tmp_path_factory.mktemp("versions")
+    shutil.copytree(exported, versions / "3")
+    return str(versions)
 
 
 @pytest.fixture(scope="module")
