@@ -12,6 +12,7 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import contextlib
+import dataclasses
 import io
 import json
 import re
@@ -91,7 +92,8 @@ def _settings(path: str) -> config_lib.Config:
 
 
 def _export(config: config_lib.Config, folder: str) -> str:
-    """A version with random weights, whose proposals all count."""
+    """A version with random weights."""
+    config = dataclasses.replace(config, ema_decay=0.0)  # There is no average of weights that were never trained.
     model = build.build_model(config, ENTITIES, RELATIONS)
     model_dir = os.path.join(folder, "run")
     config.save(model_dir)

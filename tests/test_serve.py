@@ -408,6 +408,17 @@ def test_the_client_program_prints_and_draws(server, tmp_path):
     assert found.returncode == 1 and "client: UNAVAILABLE" in found.stderr
 
 
+def test_the_example_of_the_readme(server, tmp_path, monkeypatch, capsys):
+    with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as file:
+        example = re.search(r"```python\n(.*?)```", file.read(), re.DOTALL).group(1)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photo.png").write_bytes(FILES["png"])
+    query = "red rubber cube, left, blue metal sphere"
+    assert query in example and "localhost:8500" in example
+    exec(example.replace(query, ", ".join(QUERY)).replace("localhost:8500", server.address))  # pylint: disable=exec-used
+    assert capsys.readouterr().out.startswith(", ".join(QUERY) + " [[")
+
+
 def test_tls(exported, tmp_path):
     if not shutil.which("openssl"):
         pytest.skip("openssl, which makes the certificate, is not installed")
