@@ -11,12 +11,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import json
-import sys
 
 from absl import app, flags
 
-from dsg_tf import answers, checkpoints, evaluation, inference, results, visualize
+from dsg_tf import answers, checkpoints, entry, evaluation, inference, results, visualize
 from dsg_tf.analysis import run as analyses
+from dsg_tf.data import integrity
 from dsg_tf.data.records import DatasetInfo
 
 FLAGS = flags.FLAGS
@@ -35,17 +35,13 @@ flags.DEFINE_boolean("debug", False, "show the stack trace of an error")
 def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {argv[1:]}")
-    try:
+    with entry.sentences("eval.py", FLAGS.debug):
         if FLAGS.image:
             ask()
         elif FLAGS.query or FLAGS.output:
             raise ValueError("--query and --output go with --image")
         else:
             evaluate()
-    except (ValueError, FileNotFoundError) as error:
-        if FLAGS.debug:
-            raise
-        sys.exit(f"eval.py: {error}")
 
 
 def evaluate() -> None:
@@ -56,6 +52,11 @@ def evaluate() -> None:
     if info.vocabulary != vocabulary:
         raise ValueError(f"--data_dir={data_dir} has another vocabulary than the model in "
                          f"--model_dir={FLAGS.model_dir}")
+    with integrity.naming_broken_shards(info, data_dir):
+        evaluate_on(model, config, info, step, data_dir)
+
+
+def evaluate_on(model, config, info: DatasetInfo, step: int, data_dir: str) -> None:
     summary = evaluation.evaluate_split(model, config, info, FLAGS.split, step, data_dir=data_dir,
                                         model_dir=FLAGS.model_dir, max_images=FLAGS.max_images)
     print(results.table([summary]))

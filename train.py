@@ -1,6 +1,6 @@
 """Trains a model, then evaluates it: ``python train.py --flagfile=configs/synthetic.flags``.
 
-Run the same command again to go on where a run ended. Everything lands in --model_dir: checkpoints, configuration,
+Run the same command again to go on where a run ended; SIGTERM and Ctrl-C save first. Everything lands in --model_dir: checkpoints, configuration,
 TensorBoard logs, ``eval_<split>.json`` and figures.
 """
 
@@ -11,11 +11,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # A quarter faster on CPUs where TensorFlow does not turn it on by itself (those without AVX-512).
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
-import sys
-
 from absl import app, flags, logging
 
-from dsg_tf import config as config_lib, running, training
+from dsg_tf import config as config_lib, entry, running, stopping
 
 
 def main(argv):
@@ -23,17 +21,14 @@ def main(argv):
         raise app.UsageError(f"unexpected arguments: {argv[1:]}")
     logging.set_verbosity(logging.INFO)
     logging.use_absl_handler()
-    try:
+    stopping.install()
+    with entry.sentences("train.py", flags.FLAGS.debug):
         config = config_lib.from_flags()
         for name in ("model_dir", "data_dir"):
             if not getattr(config, name):
                 raise ValueError(f"--{name} is needed; a configuration such as --flagfile=configs/synthetic.flags "
                                  "sets it")
         print(running.train_and_evaluate(config))
-    except (ValueError, FileNotFoundError, training.NonFiniteError) as error:
-        if flags.FLAGS.debug:
-            raise
-        sys.exit(f"train.py: {error}")
 
 
 if __name__ == "__main__":

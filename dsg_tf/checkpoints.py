@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
+import shutil
 import tempfile
 from collections.abc import Sequence
 
@@ -21,6 +23,60 @@ _NAMES_LISTED = 10
 
 def checkpoint_dir(model_dir: str) -> str:
     return os.path.join(model_dir, "checkpoints")
+
+
+def newest(directory: str) -> str | None:
+    """The prefix of the whole checkpoint of the last step, whatever the clock said when; None without checkpoints.
+
+    A checkpoint that cannot be read is passed over, with a warning.
+
+    Raises:
+      ValueError: there are checkpoints, but none can be read: to begin anew is for the user to decide.
+    """
+    names = os.listdir(directory) if os.path.exists(directory) else []
+    found = {name.removesuffix(".index") for name in names if re.fullmatch(r"ckpt-\d+\.index", name)}
+    state = tf.train.get_checkpoint_state(directory)
+    if state is not None:  # Also knows the checkpoint whose index has gone.
+        found.add(os.path.basename(state.model_checkpoint_path))
+    broken = []
+    for name in sorted(found, key=lambda name: int(name.rsplit("-", 1)[1]), reverse=True):
+        prefix = os.path.join(directory, name)
+        problem = _problem(prefix)
+        if problem is None:
+            return prefix
+        logging.warning("%s cannot be read (%s): the checkpoint before it is taken", prefix, problem)
+        broken.append(prefix)
+    if broken:
+        raise ValueError(f"no checkpoint in {directory} can be read, neither {' nor '.join(broken)}. To begin anew, "
+                         "remove the directory")
+    return None
+
+
+def _problem(prefix: str) -> str | None:
+    """What keeps a checkpoint from being read, all of it."""
+    try:
+        reader = tf.train.load_checkpoint(prefix)
+        for name in reader.get_variable_to_shape_map():
+            reader.get_tensor(name)
+    # A file that is too short is an IndexError, any other damage an OpError, a missing index a ValueError.
+    except (tf.errors.OpError, IndexError, ValueError) as error:
+        return str(error)
+    return None
+
+
+def remove_unfinished(directory: str) -> None:
+    """Removes what a save that did not come to its end left behind; for the process that writes there."""
+    names = os.listdir(directory) if os.path.exists(directory) else []
+    for name in names:
+        saved = re.fullmatch(r"(ckpt-\d+)\.(index|data-\d+-of-\d+)", name)
+        path = os.path.join(directory, name)
+        if name == "checkpoint" or saved and f"{saved[1]}.index" in names:
+            continue
+        logging.info("removing %s, of a checkpoint that was not finished", path)
+        if os.path.isdir(path):
+            shutil.rmtree(path)
+        else:
+            os.remove(path)
 
 
 def save_vocabulary(model_dir: str, vocabulary: Vocabulary) -> None:
@@ -44,12 +100,13 @@ def load_model(model_dir: str, precision: str = ""):
 
     Raises:
       FileNotFoundError: no configuration, vocabulary or checkpoint there.
+      ValueError: no checkpoint can be read.
     """
     config = config_lib.load(model_dir)
     if precision:
         config = dataclasses.replace(config, precision=precision)
     vocabulary = load_vocabulary(model_dir)
-    path = tf.train.latest_checkpoint(checkpoint_dir(model_dir))
+    path = newest(checkpoint_dir(model_dir))
     if path is None:
         raise FileNotFoundError(f"{checkpoint_dir(model_dir)} holds no checkpoint yet: let train.py run until it "
                                 "writes one")
@@ -116,7 +173,7 @@ def _initialize_matching(model, model_dir: str) -> None:
 
 
 def _find(path: str) -> str:
-    for candidate in (path, tf.train.latest_checkpoint(path), tf.train.latest_checkpoint(checkpoint_dir(path))):
+    for candidate in (path, tf.train.latest_checkpoint(path), newest(checkpoint_dir(path))):
         if candidate is not None and tf.io.gfile.exists(candidate + ".index"):
             return candidate
     raise FileNotFoundError(f"--init_checkpoint={path}: no checkpoint there (neither {path}.index nor a directory with "

@@ -20,7 +20,7 @@ import time
 
 from absl import app, flags, logging
 
-from dsg_tf import comparison, config as config_lib, files
+from dsg_tf import comparison, config as config_lib, files, stopping
 
 FLAGS = flags.FLAGS
 RUN_FILE = "run.json"
@@ -30,13 +30,17 @@ def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {argv[1:]}")
     logging.set_verbosity(logging.INFO)
+    stopping.install()
     try:
         wrong = [seed for seed in FLAGS.seeds if not seed.isdigit()]
         if wrong:
             raise ValueError(f"--seeds={','.join(FLAGS.seeds)}: {wrong[0]!r} is not a whole number from 0")
         compare(config_lib.from_flags(), FLAGS.models, [int(seed) for seed in FLAGS.seeds], FLAGS.split,
                 FLAGS.compare_dir)
-    except (ValueError, FileNotFoundError, RuntimeError) as error:
+    except stopping.Stopped as stopped:
+        print(f"compare: {stopped}", file=sys.stderr)
+        sys.exit(stopped.exit_code)
+    except (ValueError, OSError, RuntimeError) as error:
         if FLAGS.debug:
             raise
         sys.exit(f"compare: {error}")
@@ -63,37 +67,46 @@ def train_if_needed(config: config_lib.Config, split: str) -> float:
 
     Raises:
       RuntimeError: the run failed; its output tells why.
+      stopping.Stopped: this process was asked to stop; the run has saved its state.
     """
+    results_path = os.path.join(config.model_dir, f"eval_{split}.json")
     path = os.path.join(config.model_dir, RUN_FILE)
     spent = 0.0
     if os.path.exists(path):
         with open(path, encoding="utf-8") as file:
             spent = json.load(file)["minutes"]
-    if os.path.exists(os.path.join(config.model_dir, f"eval_{split}.json")):
+    if os.path.exists(results_path):
         if config_lib.load(config.model_dir) != config:
             raise ValueError(f"{config.model_dir} holds results of other settings: remove it, or choose another "
                              "--compare_dir")
         return spent
     # A new process: memory, determinism and precision settings of one run do not reach the next.
-    process = multiprocessing.get_context("spawn").Process(target=_train, args=(config,), daemon=True)
+    process = multiprocessing.get_context("spawn").Process(target=_train, args=(config, FLAGS.debug), daemon=True)
     start = time.monotonic()
     process.start()
     try:
         process.join()
+    except stopping.Stopped as stopped:
+        process.terminate()  # Which lets it save.
+        process.join()
+        raise stopping.Stopped(f"in {config.model_dir}") from stopped
     finally:
         spent += (time.monotonic() - start) / 60
         files.write_json(path, {"minutes": round(spent, 2)})
-    if process.exitcode:
-        raise RuntimeError(f"training of {config.model_dir} ended with exit code {process.exitcode}")
+    if process.exitcode or not os.path.exists(results_path):
+        raise RuntimeError(f"training of {config.model_dir} ended with exit code {process.exitcode} before its results")
     return spent
 
 
-def _train(config: config_lib.Config) -> None:
-    from dsg_tf import running  # TensorFlow starts in the process that uses it.
+def _train(config: config_lib.Config, debug: bool) -> None:
+    from dsg_tf import entry, running  # TensorFlow starts in the process that uses it.
 
     logging.set_verbosity(logging.INFO)
     logging.use_absl_handler()
-    logging.info("%s:\n%s", config.model_dir, running.train_and_evaluate(config))
+    stopping.install()
+    stopping.stop_with_parent()
+    with entry.sentences(config.model_dir, debug):
+        logging.info("%s:\n%s", config.model_dir, running.train_and_evaluate(config))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from dsg_tf import files, metrics, results, visualize
+from dsg_tf import files, metrics, results, stopping, visualize
 from dsg_tf.build import input_spec
 from dsg_tf.config import Config
 from dsg_tf.data import pipeline
@@ -41,6 +41,7 @@ def evaluate(model, shards: list[str], spec: InputSpec, batch_size: int, max_ima
 
     queries, seconds, num_images, num_found, num_boxes = [], [], 0, 0, 0
     for batch in pipeline.eval_batches(shards, spec, batch_size):
+        stopping.check()
         start = time.perf_counter()
         subject_iou, object_iou, found, boxes = [np.asarray(value) for value in step(batch)]
         seconds.append((time.perf_counter() - start) / batch_size)
@@ -89,6 +90,7 @@ def _draw(model, chosen: set[QueryResult], shards, spec, vocabulary) -> dict[Que
     step = tf.function(lambda batch: model(batch, training=False))
     panels = {}
     for number, batch in enumerate(pipeline.eval_batches(shards, spec, 1)):
+        stopping.check()
         if number > max(by_image):
             break
         if number not in by_image:

@@ -8,9 +8,9 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from dsg_tf import build, checkpoints, evaluation, results, training
+from dsg_tf import build, checkpoints, evaluation, files, results, training
 from dsg_tf import config as config_lib
-from dsg_tf.data import prepare, sources
+from dsg_tf.data import integrity, prepare, sources
 from dsg_tf.data.records import DatasetInfo
 
 SYNTHETIC_SPLITS = ("train", "val", "test")
@@ -18,11 +18,21 @@ NUM_TENSORBOARD_FIGURES = 6
 
 
 def train_and_evaluate(config: config_lib.Config) -> str:
-    """Trains to the end, from the last checkpoint where there is one; evaluates the other splits; returns the table."""
+    """Trains to the end, from the last checkpoint where there is one; evaluates the other splits; returns the table.
+
+    Raises:
+      ValueError: the settings, the data or the model directory do not allow it, or another process trains there.
+    """
+    with files.held(config.model_dir):
+        info = load_data(config)
+        with integrity.naming_broken_shards(info, config.data_dir):
+            return _train_and_evaluate(config, info)
+
+
+def _train_and_evaluate(config: config_lib.Config, info: DatasetInfo) -> str:
     # On GPUs the gradient of crop_and_resize has no deterministic form.
     if config.roi_op == "matmul" or not tf.config.list_physical_devices("GPU"):
         tf.config.experimental.enable_op_determinism()
-    info = load_data(config)
     check_same_run(config, info)
     trainer = training.Trainer(config, info, tf.distribute.MirroredStrategy(), Validation(config, info))
     config.save(config.model_dir)
@@ -37,7 +47,8 @@ def load_data(config: config_lib.Config) -> DatasetInfo:
     """Reads the data set's description; renders the synthetic set first where it is not there.
 
     Raises:
-      ValueError: there is no data; says what to download, where to put it and what to run.
+      ValueError: there is no data; says what to download, where to put it and what to run. Or a file of it is missing
+        or has another size than was written.
     """
     if config.dataset == "synthetic":
         for split, count in zip(SYNTHETIC_SPLITS, config.synthetic_images):
@@ -50,6 +61,7 @@ def load_data(config: config_lib.Config) -> DatasetInfo:
     info = DatasetInfo.load(config.data_dir)
     if "train" not in info.splits:
         raise ValueError(f"--data_dir={config.data_dir} has no split 'train', only {', '.join(info.splits) or 'none'}")
+    integrity.check_shards(info, config.data_dir)
     return info
 
 

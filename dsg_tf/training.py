@@ -15,14 +15,17 @@ from collections.abc import Callable
 import tensorflow as tf
 from absl import logging
 
-from dsg_tf import build, checkpoints, metrics, optimizers
+from dsg_tf import build, checkpoints, metrics, optimizers, stopping
 from dsg_tf.config import Config
 from dsg_tf.data import pipeline
 from dsg_tf.data.records import DatasetInfo
 
 
+_NAMES_LISTED = 10
+
+
 class NonFiniteError(RuntimeError):
-    """A loss term or the gradient is not finite; the weights are those before the step."""
+    """A loss term, the gradient or a weight is not finite. Nothing of it is in a checkpoint."""
 
 
 class Trainer:
@@ -61,8 +64,10 @@ class Trainer:
         items = {"model": self.model, "optimizer": self.optimizer, "step": self.step}
         if self.average is not None:
             items["average"] = self.average
-        self.manager = tf.train.CheckpointManager(tf.train.Checkpoint(**items),
-                                                  checkpoints.checkpoint_dir(config.model_dir), max_to_keep=2)
+        directory = checkpoints.checkpoint_dir(config.model_dir)
+        checkpoints.remove_unfinished(directory)
+        self.checkpoint = tf.train.Checkpoint(**items)
+        self.manager = tf.train.CheckpointManager(self.checkpoint, directory, max_to_keep=2)
         # Not a function of its own without XLA: batch norm over all devices cannot stand inside one.
         self._forward_backward = (tf.function(self._replica_gradients, jit_compile=True) if config.jit_compile
                                   else self._replica_gradients)
@@ -71,13 +76,20 @@ class Trainer:
         """Trains to the last step, from the last checkpoint in the model directory where there is one.
 
         Raises:
-          NonFiniteError: names the loss term and the step.
+          NonFiniteError: names the loss term, the step and the images.
+          stopping.Stopped: the process was asked to stop; there is a checkpoint of the last step it made.
+          ValueError: there are checkpoints, but none that can be read.
+          OSError: a checkpoint cannot be written.
         """
-        if self.manager.restore_or_initialize():
-            logging.info("resuming after step %d from %s", int(self.step.numpy()), self.manager.latest_checkpoint)
-        first = int(self.step.numpy())
-        if first >= self.total_steps:
-            return
+        saved = checkpoints.newest(self.manager.directory)
+        if saved is not None:
+            self.checkpoint.restore(saved).assert_existing_objects_matched()
+            logging.info("resuming after step %d from %s", int(self.step.numpy()), saved)
+        if int(self.step.numpy()) < self.total_steps:
+            with stopping.postponed():
+                self._train_from(int(self.step.numpy()))
+
+    def _train_from(self, first: int) -> None:
         batches = iter(self.strategy.experimental_distribute_dataset(self._batches(first)))
         writer = tf.summary.create_file_writer(os.path.join(self.config.model_dir, "train"))
         progress = _Progress(self.config.batch_size, self.total_steps, first)
@@ -88,7 +100,12 @@ class Trainer:
                 scalars = self._checked_step(next(batches), step)
                 if step % self.config.log_steps == 0 or step == self.total_steps:
                     self._log(scalars, step, progress)
-                self._after_step(step)
+                try:
+                    self._after_step(step)
+                    stopping.check()
+                except stopping.Stopped as stopped:
+                    self._save(step)
+                    raise stopping.Stopped(f"at step {step}") from stopped
 
     def _batches(self, first_step: int) -> tf.data.Dataset:
         spec = build.input_spec(self.config, self.info, "train", training=True)
@@ -103,11 +120,39 @@ class Trainer:
         for name, value in scalars.items():
             if not math.isfinite(value):
                 raise NonFiniteError(
-                    f"step {step}: {name} is {value}, the other values are {scalars}. The weights are still those of "
-                    f"step {step - 1}. A smaller --learning_rate, more --warmup_steps or a smaller --clip_norm often "
-                    "helps.")
+                    f"step {step}: {name} is {value}, the other values are {scalars}. {self._culprits(batch, step)}. "
+                    f"The weights are still those of step {step - 1}; {self._last_checkpoint()}.")
         self.apply(gradients)
         return scalars
+
+    def _culprits(self, batch, step: int) -> str:
+        """Which images of a batch have values that are not finite by themselves."""
+        shards = self.info.shard_paths(self.config.data_dir, "train")
+        ids = pipeline.training_ids(shards, self.config.batch_size, self.config.seed, step - 1, self.num_images)
+        rows = {name: tf.concat(self.strategy.experimental_local_results(value), 0) for name, value in batch.items()}
+        found = []
+        for row, image_id in enumerate(ids):
+            _, scalars = self.compute(self._repeated(rows, row))
+            if not all(math.isfinite(value) for value in scalars.values()):
+                found.append(image_id)
+        if not found:
+            return f"No image of the batch has such a value by itself: {_names(ids)}"
+        if len(found) < len(ids):
+            return f"It comes from {_names(found)}: look at the annotations"
+        return (f"Every image of the batch has such a value by itself: {_names(ids)}. A smaller --learning_rate, more "
+                "--warmup_steps or a smaller --clip_norm often helps")
+
+    def _repeated(self, rows, row: int):
+        """A batch of the same shape, so that nothing is compiled anew, with one image in all rows."""
+        devices = self.strategy.num_replicas_in_sync
+        same = {name: tf.repeat(value[row:row + 1], len(value) // devices, axis=0) for name, value in rows.items()}
+        if devices == 1:
+            return same
+        return self.strategy.experimental_distribute_values_from_function(lambda _: same)
+
+    def _last_checkpoint(self) -> str:
+        last = self.manager.latest_checkpoint
+        return f"the last checkpoint is {last}" if last else "there is no checkpoint yet"
 
     @tf.function
     def compute(self, batch):
@@ -167,9 +212,28 @@ class Trainer:
     def _after_step(self, step: int) -> None:
         last = step == self.total_steps
         if step % self.config.checkpoint_steps == 0 or last:
-            self.manager.save(checkpoint_number=step)
+            self._save(step)
         if self.config.eval_steps and step % self.config.eval_steps == 0 and not last:
             self.run_evaluation(step)
+
+    def _save(self, step: int) -> None:
+        """Writes a checkpoint; keeps the one before it.
+
+        Raises:
+          NonFiniteError: a weight is not finite: a run could not go on from there.
+          OSError: it cannot be written, because the disk is full for example.
+        """
+        variables = [*self.model.variables, *(self.average.averages if self.average is not None else ())]
+        bad = [v.name for v in variables if v.dtype.is_floating and not tf.reduce_all(tf.math.is_finite(v))]
+        if bad:
+            raise NonFiniteError(f"step {step}: the update made {_names(bad)} not finite; this is not saved, "
+                                 f"{self._last_checkpoint()}.")
+        try:
+            self.manager.save(checkpoint_number=step)
+        except tf.errors.OpError as error:
+            checkpoints.remove_unfinished(self.manager.directory)
+            raise OSError(f"the checkpoint of step {step} cannot be written, {self._last_checkpoint()}: "
+                          f"{error.message}") from error
 
     def run_evaluation(self, step: int) -> None:
         """Evaluates the averaged weights, or the weights themselves without an average."""
@@ -213,6 +277,11 @@ class _Progress:
                          if name.startswith(("loss/", "metric/")))
         left = f"{seconds / 3600:.1f} h" if seconds > 5400 else f"{seconds / 60:.1f} min"
         return f"step {step}/{self._total}  {terms}  {self._rate:.1f} images/s, {left} left"
+
+
+def _names(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMES_LISTED} more" if len(names) > _NAMES_LISTED else ""
+    return ", ".join(names[:_NAMES_LISTED]) + more
 
 
 def _as_markdown(config: Config) -> str:

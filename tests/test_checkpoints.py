@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import time
 
 import numpy as np
 import pytest
@@ -152,3 +153,81 @@ def test_imagenet_weights_fit_efficientnet_lite0():
     for variable in backbone:
         value = variable.numpy()
         assert any(v.shape == value.shape and np.array_equal(v, value) for v in stored), variable.name
+
+
+DATA = ".data-00000-of-00001"
+
+
+@pytest.fixture
+def saved(tmp_path, monkeypatch):
+    """A directory with checkpoints of steps 3, 6, 9 and 12, saved while the clock ran backwards."""
+    step = tf.Variable(0, dtype=tf.int64)
+    manager = tf.train.CheckpointManager(tf.train.Checkpoint(step=step), str(tmp_path), max_to_keep=9)
+    for number in (3, 6, 9, 12):
+        monkeypatch.setattr(time, "time", lambda: 2e9 - 1e6 * number)
+        step.assign(number)
+        manager.save(checkpoint_number=number)
+        for path in tmp_path.glob(f"ckpt-{number}.*"):
+            os.utime(path, (2e9 - 1e6 * number,) * 2)
+    assert sorted(tmp_path.glob("*.index"), key=os.path.getmtime)[0].name == "ckpt-12.index"
+    return tmp_path
+
+
+def test_the_newest_is_that_of_the_last_step_whatever_the_clock_says(saved):
+    assert checkpoints.newest(str(saved)) == str(saved / "ckpt-12")
+    (saved / "checkpoint").unlink()  # TensorFlow's list of them.
+    assert checkpoints.newest(str(saved)) == str(saved / "ckpt-12")
+
+
+def cut(path, size):
+    with open(path, "r+b") as file:
+        file.truncate(size)
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[0] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGES = {"data cut": lambda p: cut(p / f"ckpt-12{DATA}", 5), "data empty": lambda p: cut(p / f"ckpt-12{DATA}", 0),
+           "data missing": lambda p: os.remove(p / f"ckpt-12{DATA}"), "data wrong": lambda p: flip(p / f"ckpt-12{DATA}"),
+           "index cut": lambda p: cut(p / "ckpt-12.index", 50), "index empty": lambda p: cut(p / "ckpt-12.index", 0),
+           "index missing": lambda p: os.remove(p / "ckpt-12.index")}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_broken_checkpoint_is_passed_over_with_a_warning(damage, saved, caplog):
+    DAMAGES[damage](saved)
+    assert checkpoints.newest(str(saved)) == str(saved / "ckpt-9")
+    assert f"{saved}/ckpt-12 cannot be read" in caplog.text
+
+
+def test_no_whole_checkpoint_is_an_error_that_names_them(saved):
+    for number in (3, 6, 9, 12):
+        cut(saved / f"ckpt-{number}{DATA}", 5)
+    with pytest.raises(ValueError, match=f"no checkpoint in {saved} can be read, neither {saved}/ckpt-12 nor {saved}/ckpt-9"):
+        checkpoints.newest(str(saved))
+
+
+def test_no_checkpoint_is_none(tmp_path):
+    assert checkpoints.newest(str(tmp_path)) is None and checkpoints.newest(str(tmp_path / "nothing")) is None
+
+
+def test_what_a_killed_save_left_is_removed_and_whole_checkpoints_stay(saved):
+    whole = set(os.listdir(saved))
+    (saved / "ckpt-15_temp").mkdir()
+    for name in (f"ckpt-15_temp/part-00000-of-00001{DATA}.tempstate1", f"ckpt-14{DATA}", "ckpt-14.index.tempstate7",
+                 "checkpoint.tmp123"):
+        (saved / name).write_text("half")
+    checkpoints.remove_unfinished(str(saved))
+    assert set(os.listdir(saved)) == whole
+
+
+def test_load_model_takes_the_checkpoint_before_a_broken_one(tmp_path):
+    tiny_data.write_model_dir(str(tmp_path), tiny.config(model="no_dsg"))
+    folder = tmp_path / "checkpoints"
+    for end in (DATA, ".index"):
+        (folder / f"ckpt-8{end}").write_bytes((folder / f"ckpt-7{end}").read_bytes())
+    cut(folder / f"ckpt-8{DATA}", 1000)
+    assert checkpoints.load_model(str(tmp_path))[-1] == 7

@@ -70,18 +70,7 @@ def train_batches(
     Raises:
       ValueError: no files, or a negative or zero count.
     """
-    files = _checked(files, batch_size)
-    if num_examples < 1 or start_step < 0:
-        raise ValueError(
-            f"num_examples must be positive and start_step not negative, "
-            f"got {num_examples} and {start_step}"
-        )
-    first = start_step * batch_size
-    first_epoch, done = divmod(first, num_examples)
-    epochs = tf.data.Dataset.range(first_epoch, tf.int64.max)
-    encoded = epochs.flat_map(lambda epoch: _one_epoch(files, seed, epoch, num_examples))
-    # Skipped before they are decoded: this costs no more than reading.
-    encoded = encoded.skip(done).enumerate(start=first)
+    encoded = _in_training_order(files, batch_size, seed, start_step, num_examples)
 
     def example(number, record):
         key = tf.random.experimental.stateless_fold_in([seed, 1], number)
@@ -89,6 +78,20 @@ def train_batches(
 
     batches = encoded.map(example, _AUTOTUNE).batch(batch_size, drop_remainder=True)
     return batches.prefetch(_AUTOTUNE).with_options(_deterministic())
+
+
+def training_ids(
+    files: Sequence[str], batch_size: int, seed: int, start_step: int, num_examples: int
+) -> list[str]:
+    """The ids of the images in the first of `train_batches`, row by row.
+
+    Batches do not have them, since a training step on an accelerator takes no strings; as a batch
+    is a function of (seed, step), they can be read when something is wrong with one.
+    """
+    encoded = _in_training_order(files, batch_size, seed, start_step, num_examples)
+    feature = {"image/id": _FEATURES["image/id"]}
+    ids = encoded.map(lambda _, record: tf.io.parse_single_example(record, feature)["image/id"])
+    return [image_id.decode() for image_id in ids.take(batch_size).as_numpy_iterator()]
 
 
 def eval_batches(files: Sequence[str], spec: InputSpec, batch_size: int) -> tf.data.Dataset:
@@ -131,6 +134,22 @@ def annotations(files: Sequence[str]) -> tf.data.Dataset:
         return features["box/coordinates"], tf.cast(tf.stack(columns, axis=1), tf.int32), tf.cast(size, tf.float32)
 
     return tf.data.TFRecordDataset(_checked(files, 1)).map(parse, _AUTOTUNE).prefetch(_AUTOTUNE)
+
+
+def _in_training_order(files, batch_size, seed, start_step, num_examples):
+    """Endless (number, encoded record) from the first example of step `start_step` on."""
+    files = _checked(files, batch_size)
+    if num_examples < 1 or start_step < 0:
+        raise ValueError(
+            f"num_examples must be positive and start_step not negative, "
+            f"got {num_examples} and {start_step}"
+        )
+    first = start_step * batch_size
+    first_epoch, done = divmod(first, num_examples)
+    epochs = tf.data.Dataset.range(first_epoch, tf.int64.max)
+    encoded = epochs.flat_map(lambda epoch: _one_epoch(files, seed, epoch, num_examples))
+    # Skipped before they are decoded: this costs no more than reading.
+    return encoded.skip(done).enumerate(start=first)
 
 
 def _one_epoch(files, seed, epoch, num_examples):

@@ -65,6 +65,7 @@ class SplitInfo:
         and `images_without_relation`.
       source: the arguments that it was prepared with.
       problems: `{kind: {"count": n, "first": [up to five descriptions]}}`, see `problems.KINDS`.
+      bytes_per_shard: sizes of the files; none in data prepared before they were kept.
     """
 
     num_images: int
@@ -81,6 +82,7 @@ class SplitInfo:
     annotated: dict[str, int]
     source: dict[str, object]
     problems: dict[str, dict]
+    bytes_per_shard: list[int] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -127,7 +127,8 @@ def _write_shards(shards: list[_Shard], split: str, runner: Beam | work.Local) -
             counts = json.load(file)["counts"]
         tally.merge(counts)
         examples.append(counts["totals"].get("num_images", 0))
-    return split_info(tally, examples, shards[0].source)
+    sizes = [os.path.getsize(shard.path) for shard in shards]
+    return dataclasses.replace(split_info(tally, examples, shards[0].source), bytes_per_shard=sizes)
 
 
 def split_info(tally: Tally, examples_per_shard: list[int], source: dict) -> SplitInfo:

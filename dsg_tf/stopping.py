@@ -1,0 +1,100 @@
+"""SIGTERM and Ctrl-C end a run in good order: a checkpoint, a sentence. The second one ends it at once."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+
+from absl import logging
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# One wish may arrive twice: from the terminal or the batch system, and from a parent process that passes it on.
+_SAME_WISH_SECONDS = 1.0
+
+_asked: int | None = None
+_postponed = False
+
+
+class Stopped(BaseException):
+    """The process was asked to stop. As with `KeyboardInterrupt`, no handler of errors on the way is meant to take it.
+
+    Args:
+      where: how far the run is.
+    """
+
+    def __init__(self, where: str = ""):
+        super().__init__(f"stopped{where and ' '}{where}; resume with the same command")
+
+    @property
+    def exit_code(self) -> int:
+        """0 after SIGTERM: what runs the program has what it asked for. 130 after Ctrl-C, as shells expect."""
+        return 128 + signal.SIGINT if _asked == signal.SIGINT else 0
+
+
+def install() -> None:
+    """Makes the signals raise `Stopped`. For a program's main thread to call once."""
+    wakeups, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    # Python runs handlers between two of its own instructions, which TensorFlow can be a long time away from: this
+    # pipe tells a thread at once.
+    signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+    for number in SIGNALS:
+        signal.signal(number, _on_signal)
+    threading.Thread(target=_end_at_the_second, args=(wakeups,), daemon=True).start()
+
+
+def stop_with_parent() -> None:
+    """Asks this process to stop when the one that started it by `multiprocessing` has ended, however it ended."""
+    def wait():
+        multiprocessing.parent_process().join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+@contextlib.contextmanager
+def postponed() -> Iterator[None]:
+    """Inside the block `Stopped` is raised by `check` only: for work that must not be cut at any place."""
+    global _postponed  # pylint: disable=global-statement
+    _postponed = True
+    try:
+        yield
+    finally:
+        _postponed = False
+
+
+def check() -> None:
+    """A place where it is safe to stop.
+
+    Raises:
+      Stopped: the process has been asked to.
+    """
+    if _asked is not None:
+        raise Stopped
+
+
+def _on_signal(number: int, frame) -> None:
+    global _asked  # pylint: disable=global-statement
+    del frame
+    if _asked is None:
+        _asked = number
+        if not _postponed:
+            raise Stopped
+
+
+def _end_at_the_second(wakeups: int) -> None:
+    first = None
+    while True:
+        number = os.read(wakeups, 1)[0]
+        if number not in SIGNALS:
+            continue
+        if first is None:
+            first = time.monotonic()
+            logging.info("asked to stop: saving first; asked once more, at once")
+        elif time.monotonic() - first > _SAME_WISH_SECONDS:
+            os._exit(128 + number)  # pylint: disable=protected-access
