@@ -33,4 +33,4 @@ def sentences(program: str, debug: bool) -> Iterator[None]:
 
 def sentence(error: Exception) -> str:
     """The message of an error; of TensorFlow's, without the names of operations around it."""
-    return re.sub(r"\{\{.*?\}\} | \[Op:\w*\].*", "", getattr(error, "message", str(error)), flags=re.DOTALL)
+    return re.sub(r"\{\{.*?\}\} |\s*\[\[\{\{.*|\s*\[Op:\w*\].*", "", getattr(error, "message", str(error)), flags=re.DOTALL)

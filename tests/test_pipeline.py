@@ -436,6 +436,15 @@ def test_evaluation_refuses_to_cut(tmp_path, name):
         evaluate(files, make_spec(**{f"max_{name}": 2}))
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_box_that_is_not_finite_names_its_image(tmp_path, value):
+    scene = make_scene("bad.png", boxes=[[0, 0, 9, 9], [0, 0, 5, value]], entities=[3, 3], relations=[[0, LEFT, 1]])
+    files = write(tmp_path, [scene])
+    for read in (lambda: evaluate(files, make_spec()), lambda: train(files, make_spec(), 1)):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="bad.png.*not finite"):
+            read()
+
+
 def test_scenes_without_boxes_relations_or_queries(tmp_path):
     scenes = [make_scene("empty"), make_scene("no relations", boxes=[[0, 0, 9, 9]], entities=[3])]
     files = write(tmp_path, scenes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import resource
 import subprocess
 import sys
 import types
@@ -15,7 +16,8 @@ import tensorflow as tf
 
 import tiny
 import tiny_data
-from dsg_tf import checkpoints, training
+from dsg_tf import checkpoints, stopping, training
+from dsg_tf.data import pipeline
 from dsg_tf.data.records import DatasetInfo
 from dsg_tf.keras import keras
 from dsg_tf.losses import TERMS
@@ -89,12 +91,52 @@ def test_a_bad_number_stops_before_the_update_and_is_named(trainer):
     bias.assign(np.where(np.arange(len(healthy)) == 2, np.nan, healthy))
     before = state_of(trainer)
     try:
-        with pytest.raises(training.NonFiniteError, match=r"step 7: loss/entity is nan.*still those of step 6"):
+        ids = ids_of(trainer, 7)
+        with pytest.raises(training.NonFiniteError, match=r"step 7: loss/entity is nan.*Every image of the batch has such "
+                           rf"a value by itself: {ids[0]}, {ids[1]}\. .*still those of step 6; there is no checkpoint"):
             trainer._checked_step(batch_of(trainer), 7)
         for old, new in zip(before, state_of(trainer)):
             np.testing.assert_array_equal(old, new)
     finally:
         bias.assign(healthy)
+
+
+def ids_of(trainer, step):
+    return pipeline.training_ids(trainer.info.shard_paths(trainer.config.data_dir, "train"), 2, trainer.config.seed,
+                                 step - 1, 8)
+
+
+@pytest.mark.parametrize("row", [0, 1])
+def test_the_image_that_a_bad_number_comes_from_is_named(row, trainer):
+    batch = {**batch_of(trainer)}
+    bad = np.zeros([2, 1], np.float32)
+    bad[row] = np.nan
+    batch["image_size"] = batch["image_size"] + bad
+    before, traces = state_of(trainer), trainer.compute.experimental_get_tracing_count()
+    statistics = [v.numpy() for v in trainer.model.variables]
+    try:
+        with pytest.raises(training.NonFiniteError, match=rf"step 3: loss/rr is nan.*It comes from {ids_of(trainer, 3)[row]}: look at"):
+            trainer._checked_step(batch, 3)
+        for old, new in zip(before, state_of(trainer)):
+            np.testing.assert_array_equal(old, new)
+        assert trainer.compute.experimental_get_tracing_count() == max(traces, 1)  # Nothing is compiled for it.
+    finally:
+        for variable, value in zip(trainer.model.variables, statistics):
+            variable.assign(value)
+
+
+def test_training_ids_are_those_of_the_batches(data_dir, tmp_path):
+    """Told by the sizes of the images: those of two in a batch differ."""
+    info = DatasetInfo.load(data_dir)
+    shards, sizes = info.shard_paths(data_dir, "train"), {}
+    for k in range(8):
+        scene = tiny_data.draw("train", k)
+        sizes[scene.image_id] = (scene.height, scene.width)
+    spec = training.build.input_spec(tiny.config(), info, "train", training=True)
+    for step, batch in enumerate(pipeline.train_batches(shards, spec, 3, 5, 0, 8).take(6)):
+        ids = pipeline.training_ids(shards, 3, 5, step, 8)
+        assert [sizes[image_id] for image_id in ids] == [tuple(size) for size in batch["original_size"].numpy()]
+    assert {*pipeline.training_ids(shards, 8, 5, 0, 8)} == set(sizes)
 
 
 def test_gradient_is_clipped_by_its_global_norm(trainer):
@@ -177,6 +219,115 @@ def test_a_finished_run_is_left_alone(trained):
         np.testing.assert_array_equal(old, new)
 
 
+@pytest.fixture(scope="module")
+def small(data_dir, tmp_path_factory):
+    """A trainer of six steps with the smaller network, and how it began."""
+    made = make_trainer(data_dir, tmp_path_factory.mktemp("small"), epochs=1.5, model="no_dsg", optimizer="adamw",
+                        ema_decay=0.9, batch_norm="batch", checkpoint_steps=2, eval_steps=3)
+    return made, [v.numpy() for v in all_of(made)]
+
+
+def all_of(trainer):
+    return [*trainer.model.variables, *trainer.optimizer.variables, *trainer.average.averages, trainer.step]
+
+
+@pytest.fixture
+def fresh(small, tmp_path, monkeypatch):
+    """That trainer as it began, with an empty directory."""
+    trainer, start = small
+    put(trainer, start)
+    manager = tf.train.CheckpointManager(trainer.checkpoint, str(tmp_path / "checkpoints"), max_to_keep=2)
+    monkeypatch.setattr(trainer, "manager", manager)
+    return trainer
+
+
+def put(trainer, values):
+    for variable, value in zip(all_of(trainer), values):
+        variable.assign(value)
+
+
+def names_in(folder):
+    return sorted(name.split(".")[0] for name in os.listdir(folder) if name.endswith(".index"))
+
+
+@pytest.mark.parametrize("where", ["between steps", "in the evaluation"])
+def test_a_stopped_run_has_saved_and_goes_on_to_the_same_weights(where, fresh, small, monkeypatch):
+    fresh.train()
+    expected = [v.numpy() for v in all_of(fresh)]
+    folder = fresh.manager.directory
+    for name in os.listdir(folder):
+        os.remove(os.path.join(folder, name))
+    put(fresh, small[1])
+
+    def ask(*args):
+        monkeypatch.setattr(stopping, "_asked", 15)
+        if where == "in the evaluation":
+            stopping.check()  # As `evaluation.evaluate` does for each batch.
+        return {}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fresh, "evaluate", ask)  # After step 3; every second step saves.
+        with pytest.raises(stopping.Stopped, match="^stopped at step 3; resume with the same command$"):
+            fresh.train()
+    assert names_in(folder) == ["ckpt-2", "ckpt-3"]
+
+    put(fresh, [np.full_like(v.numpy(), 3) for v in all_of(fresh)])
+    monkeypatch.setattr(stopping, "_asked", None)
+    fresh.train()
+    for value, variable in zip(expected, all_of(fresh)):
+        np.testing.assert_array_equal(variable.numpy(), value, err_msg=variable.name)
+
+
+def test_a_gradient_that_is_not_finite_stops_a_finite_loss(fresh, monkeypatch):
+    compute, before = fresh.compute, [v.numpy() for v in fresh.model.trainable_variables]
+
+    def with_a_bad_gradient(batch):
+        gradients, scalars = compute(batch)
+        gradients[3] *= np.nan
+        return gradients, {**scalars, "optim/gradient_norm": tf.linalg.global_norm(gradients)}
+
+    monkeypatch.setattr(fresh, "compute", with_a_bad_gradient)
+    with pytest.raises(training.NonFiniteError, match=r"step 1: optim/gradient_norm is nan.*'loss/total': \d.*no checkpoint"):
+        fresh.train()
+    for old, variable in zip(before, fresh.model.trainable_variables):
+        np.testing.assert_array_equal(old, variable.numpy())
+    assert not os.path.exists(fresh.manager.directory)
+
+
+@pytest.mark.parametrize("of", ["weights", "averages"])
+def test_weights_that_are_not_finite_are_not_saved(of, fresh):
+    fresh._save(1)
+    variable = (fresh.model.trainable_variables if of == "weights" else fresh.average.averages)[3]
+    variable.assign(tf.where(tf.ones_like(variable) > 0, np.inf, 0.0))
+    with pytest.raises(training.NonFiniteError, match=f"step 2: .*not saved, the last checkpoint is {fresh.manager.directory}/ckpt-1"):
+        fresh._save(2)
+    assert names_in(fresh.manager.directory) == ["ckpt-1"]
+
+
+def test_a_full_disk_names_the_file_and_leaves_the_last_checkpoint(fresh):
+    fresh._save(1)
+    folder = fresh.manager.directory
+    before = {name: open(os.path.join(folder, name), "rb").read() for name in os.listdir(folder)}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # What fails is the write, as on a full disk.
+    try:
+        with pytest.raises(OSError, match=f"step 2 cannot be written, the last checkpoint is {folder}/ckpt-1: .*{folder}/ckpt-2.*File too large"):
+            fresh._save(2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {name: open(os.path.join(folder, name), "rb").read() for name in os.listdir(folder)} == before
+    fresh._save(2)
+    assert names_in(folder) == ["ckpt-1", "ckpt-2"]
+
+
+def test_progress_does_not_follow_the_clock_of_the_wall(monkeypatch):
+    progress = training._Progress(batch_size=4, total_steps=10, first_step=0)
+    monkeypatch.setattr(training.time, "time", lambda: -1e9)
+    now = progress._last_time
+    monkeypatch.setattr(training.time, "monotonic", lambda: now + 2.0)
+    assert progress.rate(5) == 10.0 and progress.line(5, {}).endswith("10.0 images/s, 0.0 min left")
+
+
 def test_batch_size_must_fit_the_devices(data_dir):
     strategy = types.SimpleNamespace(num_replicas_in_sync=2)
     with pytest.raises(ValueError, match="--batch_size=3 must be a multiple of the number of devices, 2"):
@@ -199,6 +350,7 @@ def test_precision_and_compilation_train_a_step(changes, data_dir, tmp_path):
     assert sum(not np.array_equal(old, new) for old, new in zip(before, after)) > len(after) / 2
 
 
+# Also run by tests/slow.
 ON_TWO_DEVICES = """
 import json, sys
 import numpy as np
@@ -209,7 +361,7 @@ import tiny
 from dsg_tf import training
 from dsg_tf.data.records import DatasetInfo
 
-data_dir, model_dir = sys.argv[1:]
+data_dir, model_dir, batch_norm, model = sys.argv[1:]
 
 def step(name, strategy, **changes):
     settings = tiny.config(data_dir=data_dir, model_dir=f"{model_dir}/{name}", batch_size=4, epochs=0.5,
@@ -225,21 +377,23 @@ def largest(first, second):
 
 one_device = tf.distribute.MirroredStrategy(["/cpu:0"])
 two_devices = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])
-found = {}
-for batch_norm, model in (("frozen", "dsg"), ("sync", "no_dsg")):
-    before, single = step(batch_norm + "1", one_device, batch_norm=batch_norm, model=model)
-    _, double = step(batch_norm + "2", two_devices, batch_norm=batch_norm, model=model)
-    found[batch_norm] = {"moved": largest(before, single), "apart": largest(single, double)}
-print(json.dumps(found))
+before, single = step("1", one_device, batch_norm=batch_norm, model=model)
+_, double = step("2", two_devices, batch_norm=batch_norm, model=model)
+print(json.dumps({"moved": largest(before, single), "apart": largest(single, double)}))
 """
 
 
-def test_two_devices_step_as_one(data_dir, tmp_path):
-    """Frozen batch norm with the whole model; batch norm over all devices with the one without graph."""
+def step_on_two_devices(data_dir, model_dir, batch_norm, model):
+    """How far a step moves the weights on one device, and how far apart it is on two."""
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2",
                    "PYTHONPATH": os.pathsep.join([os.path.dirname(TESTS), TESTS])}
-    done = subprocess.run([sys.executable, "-c", ON_TWO_DEVICES, data_dir, str(tmp_path)], env=environment,
-                          capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", ON_TWO_DEVICES, data_dir, model_dir, batch_norm, model],
+                          env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    for name, found in json.loads(done.stdout.splitlines()[-1]).items():
-        assert found["moved"] > 1e-2 and found["apart"] < 1e-5, (name, found)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_two_devices_step_as_one(data_dir, tmp_path):
+    """Batch norm over all devices, the smaller model; tests/slow has the whole one, with frozen statistics."""
+    found = step_on_two_devices(data_dir, str(tmp_path), "sync", "no_dsg")
+    assert found["moved"] > 1e-2 and found["apart"] < 1e-5, found

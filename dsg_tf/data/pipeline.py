@@ -216,6 +216,11 @@ def _parse(record):
         triplets[kind] = tf.cast(tf.stack(columns, axis=1), tf.int32)
     image = network_input.decode(features["image/encoded"])
     boxes, queries = features["box/coordinates"], triplets["query"]
+    # Such a box would match nothing, and training would go on as if it were not there.
+    message = ["image", features["image/id"], "has a box that is not finite:", boxes]
+    finite = tf.debugging.Assert(tf.reduce_all(tf.math.is_finite(boxes)), message)
+    with tf.control_dependencies([finite]):
+        boxes = tf.identity(boxes)
     shape = [tf.shape(queries)[0], tf.shape(boxes)[0]]
     query_of_relation = features["relation/query"]
     return {
