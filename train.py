@@ -1,7 +1,7 @@
 """Trains a model, then evaluates it: ``python train.py --flagfile=configs/synthetic.flags``.
 
-Run the same command again to go on where a run ended; SIGTERM and Ctrl-C save first. Everything lands in --model_dir: checkpoints, configuration,
-TensorBoard logs, ``eval_<split>.json`` and figures.
+Run the same command again to go on where a run ended; SIGTERM and Ctrl-C save first. Everything lands in --model_dir:
+checkpoints, configuration, TensorBoard logs, ``eval_<split>.json`` and figures.
 """
 
 import os

@@ -4,7 +4,7 @@
       --compare_dir=runs/compare
 
 Each system and seed gets a directory ``<compare_dir>/<model>_seed<k>`` as train.py would write it. Finished runs are
-reused, an interrupted one goes on: run the same command again.
+reused, an interrupted one goes on: run the same command again. SIGTERM and Ctrl-C let the run at work save first.
 """
 
 import os

@@ -33,4 +33,5 @@ def sentences(program: str, debug: bool) -> Iterator[None]:
 
 def sentence(error: Exception) -> str:
     """The message of an error; of TensorFlow's, without the names of operations around it."""
-    return re.sub(r"\{\{.*?\}\} |\s*\[\[\{\{.*|\s*\[Op:\w*\].*", "", getattr(error, "message", str(error)), flags=re.DOTALL)
+    message = getattr(error, "message", str(error))
+    return re.sub(r"\{\{.*?\}\} |\s*\[\[\{\{.*|\s*\[Op:\w*\].*", "", message, flags=re.DOTALL)

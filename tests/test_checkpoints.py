@@ -191,7 +191,8 @@ def flip(path):
 
 
 DAMAGES = {"data cut": lambda p: cut(p / f"ckpt-12{DATA}", 5), "data empty": lambda p: cut(p / f"ckpt-12{DATA}", 0),
-           "data missing": lambda p: os.remove(p / f"ckpt-12{DATA}"), "data wrong": lambda p: flip(p / f"ckpt-12{DATA}"),
+           "data missing": lambda p: os.remove(p / f"ckpt-12{DATA}"),
+           "data wrong": lambda p: flip(p / f"ckpt-12{DATA}"),
            "index cut": lambda p: cut(p / "ckpt-12.index", 50), "index empty": lambda p: cut(p / "ckpt-12.index", 0),
            "index missing": lambda p: os.remove(p / "ckpt-12.index")}
 
@@ -206,7 +207,8 @@ def test_a_broken_checkpoint_is_passed_over_with_a_warning(damage, saved, caplog
 def test_no_whole_checkpoint_is_an_error_that_names_them(saved):
     for number in (3, 6, 9, 12):
         cut(saved / f"ckpt-{number}{DATA}", 5)
-    with pytest.raises(ValueError, match=f"no checkpoint in {saved} can be read, neither {saved}/ckpt-12 nor {saved}/ckpt-9"):
+    message = f"no checkpoint in {saved} can be read, neither {saved}/ckpt-12 nor {saved}/ckpt-9"
+    with pytest.raises(ValueError, match=message):
         checkpoints.newest(str(saved))
 
 

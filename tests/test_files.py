@@ -14,7 +14,13 @@ import pytest
 from dsg_tf import files
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-HOLD = "import sys, time\nfrom dsg_tf import files\nwith files.held(sys.argv[1]): print('held', flush=True); time.sleep(60)"
+HOLD = """
+import sys, time
+from dsg_tf import files
+with files.held(sys.argv[1]):
+    print("held", flush=True)
+    time.sleep(60)
+"""
 
 
 @pytest.fixture

@@ -287,7 +287,8 @@ def test_a_gradient_that_is_not_finite_stops_a_finite_loss(fresh, monkeypatch):
         return gradients, {**scalars, "optim/gradient_norm": tf.linalg.global_norm(gradients)}
 
     monkeypatch.setattr(fresh, "compute", with_a_bad_gradient)
-    with pytest.raises(training.NonFiniteError, match=r"step 1: optim/gradient_norm is nan.*'loss/total': \d.*no checkpoint"):
+    message = r"step 1: optim/gradient_norm is nan.*'loss/total': \d.*no checkpoint"
+    with pytest.raises(training.NonFiniteError, match=message):
         fresh.train()
     for old, variable in zip(before, fresh.model.trainable_variables):
         np.testing.assert_array_equal(old, variable.numpy())
@@ -299,7 +300,8 @@ def test_weights_that_are_not_finite_are_not_saved(of, fresh):
     fresh._save(1)
     variable = (fresh.model.trainable_variables if of == "weights" else fresh.average.averages)[3]
     variable.assign(tf.where(tf.ones_like(variable) > 0, np.inf, 0.0))
-    with pytest.raises(training.NonFiniteError, match=f"step 2: .*not saved, the last checkpoint is {fresh.manager.directory}/ckpt-1"):
+    message = f"step 2: .*not saved, the last checkpoint is {fresh.manager.directory}/ckpt-1"
+    with pytest.raises(training.NonFiniteError, match=message):
         fresh._save(2)
     assert names_in(fresh.manager.directory) == ["ckpt-1"]
 
@@ -311,7 +313,8 @@ def test_a_full_disk_names_the_file_and_leaves_the_last_checkpoint(fresh):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # What fails is the write, as on a full disk.
     try:
-        with pytest.raises(OSError, match=f"step 2 cannot be written, the last checkpoint is {folder}/ckpt-1: .*{folder}/ckpt-2.*File too large"):
+        message = f"step 2 cannot be written, the last checkpoint is {folder}/ckpt-1: .*{folder}/ckpt-2.*File too large"
+        with pytest.raises(OSError, match=message):
             fresh._save(2)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
