@@ -55,13 +55,15 @@ def held(directory: str) -> Iterator[None]:
       OSError: the directory cannot be made or written to.
     """
     os.makedirs(directory, exist_ok=True)
-    with open(os.path.join(directory, "lock"), "a+", encoding="utf-8") as file:
+    path = os.path.join(directory, "lock")
+    with open(path, "a+b", buffering=0) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
         except BlockingIOError as error:
             file.seek(0)
-            raise ValueError(f"{directory} is in use by {file.read() or 'another process'}") from error
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
+            raise ValueError(f"{directory} is in use by {file.read().decode() or 'another process'}") from error
+        except OSError as error:  # The disk is full, or the file system has no locks.
+            raise OSError(f"{path}: {error}") from error
         yield

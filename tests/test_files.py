@@ -46,6 +46,16 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path):
         pass
 
 
+def test_a_lock_that_cannot_be_written_is_named(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        with pytest.raises(OSError, match=f"{tmp_path}/lock: .*"), files.held(str(tmp_path)):
+            pytest.fail("held")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write to any directory")
 def test_a_read_only_directory_is_named(tmp_path):
     tmp_path.chmod(0o500)

@@ -92,8 +92,9 @@ def test_a_bad_number_stops_before_the_update_and_is_named(trainer):
     before = state_of(trainer)
     try:
         ids = ids_of(trainer, 7)
-        with pytest.raises(training.NonFiniteError, match=r"step 7: loss/entity is nan.*Every image of the batch has such "
-                           rf"a value by itself: {ids[0]}, {ids[1]}\. .*still those of step 6; there is no checkpoint"):
+        message = (r"step 7: loss/entity is nan.*Every image of the batch has such a value by itself: "
+                   rf"{ids[0]}, {ids[1]}\. .*still those of step 6; there is no checkpoint")
+        with pytest.raises(training.NonFiniteError, match=message):
             trainer._checked_step(batch_of(trainer), 7)
         for old, new in zip(before, state_of(trainer)):
             np.testing.assert_array_equal(old, new)
@@ -115,7 +116,8 @@ def test_the_image_that_a_bad_number_comes_from_is_named(row, trainer):
     before, traces = state_of(trainer), trainer.compute.experimental_get_tracing_count()
     statistics = [v.numpy() for v in trainer.model.variables]
     try:
-        with pytest.raises(training.NonFiniteError, match=rf"step 3: loss/rr is nan.*It comes from {ids_of(trainer, 3)[row]}: look at"):
+        message = rf"step 3: loss/rr is nan.*It comes from {ids_of(trainer, 3)[row]}: look at"
+        with pytest.raises(training.NonFiniteError, match=message):
             trainer._checked_step(batch, 3)
         for old, new in zip(before, state_of(trainer)):
             np.testing.assert_array_equal(old, new)
