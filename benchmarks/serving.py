@@ -73,7 +73,8 @@ def measure(path: str, photo: bytes) -> dict[str, object]:
                 throughput[f"{clients} clients, {name}"] = _load(stub, requests["refer 10"], clients)
     return {
         "median_ms": {name: round(value, 2) for name, value in middle.items()},
-        "refer_relative_to_one_query": {count: round(middle[f"refer {count}"] / middle["refer 1"], 3) for count in QUERIES},
+        "refer_relative_to_one_query": {count: round(middle[f"refer {count}"] / middle["refer 1"], 3)
+                                        for count in QUERIES},
         "server_overhead_ms": {name: round(statistics.median(
             np.subtract(times[f"{name} over gRPC"], times[name])), 2) for name in ("refer 1", "answer 1")},
         "throughput_of_refer_10": throughput,
@@ -129,11 +130,11 @@ def _request(signature: str, count: int, **inputs) -> predict_pb2.PredictRequest
 
 
 @contextlib.contextmanager
-def _server(path: str, *options: str):
+def _server(path: str, *flags_: str):
     """A running server's Predict."""
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen([sys.executable, "-m", "export.serve", f"--model_dir={os.path.dirname(path)}",
-                                    "--port=0", *options], cwd=ROOT, stderr=log)
+                                    "--port=0", *flags_], cwd=ROOT, stderr=log)
         try:
             while True:
                 log.seek(0)
@@ -142,7 +143,8 @@ def _server(path: str, *options: str):
                 if process.poll() is not None:
                     raise RuntimeError(f"the server ended with {process.returncode}")
                 time.sleep(0.2)
-            with grpc.insecure_channel(f"127.0.0.1:{found.group(1)}", [("grpc.max_receive_message_length", -1)]) as channel:
+            address, options = f"127.0.0.1:{found.group(1)}", [("grpc.max_receive_message_length", -1)]
+            with grpc.insecure_channel(address, options) as channel:
                 yield prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
         finally:
             process.terminate()

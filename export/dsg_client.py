@@ -107,7 +107,8 @@ class DSGClient:
 
     def scene_graph(self, image: bytes) -> LabelledGraph:
         """What is in the image, and how it stands to each other."""
-        found = {name: value[0] for name, value in self.call("scene_graph", {"image": np.array([image], object)}).items()}
+        found = self.call("scene_graph", {"image": np.array([image], object)})
+        found = {name: value[0] for name, value in found.items()}
         valid = np.flatnonzero(found["valid"])
         number = {int(box): k for k, box in enumerate(valid)}
         kept = [k for k, score in enumerate(found["relation_score"]) if score > 0]  # Fewer pairs than K leave zeros.

@@ -55,7 +55,9 @@ def serve(stop: threading.Event) -> None:
     if not versions.is_ready():
         logging.warning("--model_dir=%s holds no version that can be served yet", FLAGS.model_dir)
     grpc_server = grpc_service.Server(predictor, f"{FLAGS.host}:{FLAGS.port}", tls)
-    rest_server = rest.Server(predictor, (FLAGS.host, FLAGS.rest_port), FLAGS.rest_timeout) if FLAGS.rest_port >= 0 else None
+    rest_server = None
+    if FLAGS.rest_port >= 0:
+        rest_server = rest.Server(predictor, (FLAGS.host, FLAGS.rest_port), FLAGS.rest_timeout)
     logging.info("serving %s: gRPC on %s:%d%s", FLAGS.model_name, FLAGS.host, grpc_server.port,
                  f", REST on {FLAGS.host}:{rest_server.port}" if rest_server else "")
     following = versions.follow(FLAGS.poll_seconds)

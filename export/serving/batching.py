@@ -47,7 +47,7 @@ class Batcher:
             thread.start()
 
     def submit(self, call: Call, deadline: float = float("inf")) -> concurrent.futures.Future:
-        """Outputs by name, some day, or a `Status`; a call that waits beyond ``deadline`` (`time.monotonic`) is dropped."""
+        """Outputs by name, some day, or a `Status`; what waits beyond ``deadline`` (`time.monotonic`) is dropped."""
         job = _Job(call, deadline, concurrent.futures.Future())
         with self._changed:
             self._jobs.append(job)

@@ -85,7 +85,8 @@ class Servable:
         """
         name = request.model_spec.signature_name or DEFAULT_SIGNATURE
         signature = self.signature(name)
-        missing, extra = sorted(set(signature.inputs) - set(request.inputs)), sorted(set(request.inputs) - set(signature.inputs))
+        given, needed = set(request.inputs), set(signature.inputs)
+        missing, extra = sorted(needed - given), sorted(given - needed)
         if missing or extra:
             raise Status("INVALID_ARGUMENT", f"input size does not match signature: {len(request.inputs)}!="
                          f"{len(signature.inputs)}. Sent extra: {{{','.join(extra)}}}. Missing but required: "
@@ -123,12 +124,14 @@ def _ragged(tensors) -> Sequence[str]:
 
 def _checked_shape(name: str, tensor, expected) -> list[int]:
     if tensor.dtype != expected.dtype:
-        raise Status("INVALID_ARGUMENT", f"input {name} is {_type_name(tensor.dtype)}, not {_type_name(expected.dtype)}")
+        raise Status("INVALID_ARGUMENT", f"input {name} is {_type_name(tensor.dtype)}, not "
+                     f"{_type_name(expected.dtype)}")
     shape, wanted = ([dim.size for dim in proto.tensor_shape.dim] for proto in (tensor, expected))
     fits = (not tensor.tensor_shape.unknown_rank and len(shape) == len(wanted) and min(shape, default=0) >= 0
             and all(size == want or want < 0 for size, want in zip(shape, wanted)))
     if not fits:
-        raise Status("INVALID_ARGUMENT", f"input {name} has shape {shape}, not {[w if w >= 0 else None for w in wanted]}")
+        raise Status("INVALID_ARGUMENT", f"input {name} has shape {shape}, not "
+                     f"{[want if want >= 0 else None for want in wanted]}")
     return shape
 
 

@@ -42,6 +42,6 @@ class Status(Exception):
 
 
 def sentence(message: str) -> str:
-    """What a check inside an exported graph says, from the message that TensorFlow, here or in TF Serving, makes of it."""
+    """What a check inside an exported graph says, from the message that TensorFlow or TF Serving makes of it."""
     found = _ASSERTION.search(message)
     return found.group(1) if found else message

@@ -153,7 +153,8 @@ class Versions:
     def _wanted(self) -> list[int]:
         """Versions that the policy asks for, of those that are there."""
         path, policy = self._config.base_path, self._config.model_version_policy
-        there = sorted(int(name) for name in os.listdir(path) if name.isdigit() and os.path.isdir(os.path.join(path, name)))
+        there = sorted(int(name) for name in os.listdir(path)
+                       if name.isdigit() and os.path.isdir(os.path.join(path, name)))
         kind = policy.WhichOneof("policy_choice")
         if kind == "all":
             return there
