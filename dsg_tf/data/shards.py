@@ -127,7 +127,7 @@ def _write_shards(shards: list[_Shard], split: str, runner: Beam | work.Local) -
             counts = json.load(file)["counts"]
         tally.merge(counts)
         examples.append(counts["totals"].get("num_images", 0))
-    sizes = [os.path.getsize(shard.path) for shard in shards]
+    sizes = [os.path.getsize(shard.records_path) for shard in shards]
     return dataclasses.replace(split_info(tally, examples, shards[0].source), bytes_per_shard=sizes)
 
 
