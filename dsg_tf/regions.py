@@ -5,7 +5,8 @@ The paper, section 3.2 "Relation Feature Extractor"; the supplement, section 1 (
 Bilinear sampling, a 1x1 convolution without activation and averaging are linear, so they commute. The pooled feature
 of a box is ``sum_yx wy[y] * wx[x] * map[y, x]``, with ``wy`` and ``wx`` the mean bilinear weights of its sample rows
 and columns: convolve the map once, then one matrix product ``[regions, H'W'] x [H'W', D]``. `crop_and_resize` is the
-textbook path; both give the same numbers.
+textbook path; both give the same numbers. "integral" averages over the whole box instead of samples of it
+(`dsg_tf.integrals`), and is smooth in the boxes.
 
 Coordinates: feature cell ``c`` of a map with stride ``s`` covers the pixels ``c * s`` to ``(c + 1) * s``, so pixel
 coordinate ``y`` lies at feature coordinate ``y / s - 0.5``. Samples lie at the centres of the bins (ROI-Align), and
@@ -18,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from dsg_tf import boxes as box_lib
+from dsg_tf import integrals
 from dsg_tf.keras import keras
 
 SAMPLES = 7  # Bins a side of the paper's ROI-Align; one sample at the centre of each.
@@ -29,7 +31,7 @@ class RegionPooling(keras.layers.Layer):
     Args:
       filters: D, output channels of the 1x1 convolution (no activation).
       stride: pixels of the network input per feature cell.
-      op: "matmul" or "crop_and_resize".
+      op: "matmul", "crop_and_resize" or "integral".
       grid: cells a side of the result; 1 averages over the whole box, as the paper does.
     """
 
@@ -37,36 +39,60 @@ class RegionPooling(keras.layers.Layer):
         super().__init__(**kwargs)
         self.filters, self.stride, self.grid = filters, stride, grid
         self.samples = -(-SAMPLES // grid)  # Samples a side of each cell: no fewer than 7 over the box.
-        self.pool = {"matmul": self._matmul, "crop_and_resize": self._crop_and_resize}[op]
+        # How boxes are pooled, and the union boxes of pairs.
+        self.pool, self.pool_unions = {
+            "matmul": (self._matmul, self._union_by_union),
+            "crop_and_resize": (self._crop_and_resize, self._union_by_union),
+            "integral": (self._integral, self._union_integrals),
+        }[op]
         # A 1x1 convolution, as the matrix product that it is: on CPUs its gradient is ten times as fast.
         self.convolution = keras.layers.Dense(filters, name="reduce")
 
-    def call(self, features, boxes):
+    def call(self, features, boxes, pairs=None):
         """Pools.
 
         Args:
           features: ``[B, H', W', C]``.
           boxes: float32 ``[B, R, 4]``, pixels of the network input; the part beyond the map is ignored.
+          pairs: two integer arrays ``[P]``, indices of boxes: pools the union boxes of these pairs. Needs a grid of 1.
 
         Returns:
-          ``[B, R, grid, grid, filters]``.
+          ``[B, R or P, grid, grid, filters]``.
         """
         map_size = np.array(features.shape[1:3], np.float32) * self.stride
         limits = tf.broadcast_to(tf.constant(map_size), [tf.shape(boxes)[0], 2])
-        return self.pool(features, box_lib.clip(boxes, limits))
+        boxes = box_lib.clip(boxes, limits)
+        return self.pool(features, boxes) if pairs is None else self.pool_unions(features, boxes, *pairs)
+
+    def _union_by_union(self, features, boxes, first, second):
+        return self.pool(features, box_lib.union(tf.gather(boxes, first, axis=1), tf.gather(boxes, second, axis=1)))
+
+    def _union_integrals(self, features, boxes, first, second):
+        means = integrals.union_means(self.convolution(features), boxes / self.stride - 0.5, first, second)
+        return means[:, :, tf.newaxis, tf.newaxis]
+
+    def _integral(self, features, boxes):
+        return self._weighted(features, boxes, self._mean_weights)
 
     def _matmul(self, features, boxes):
+        return self._weighted(features, boxes, self._sampled_weights)
+
+    def _weighted(self, features, boxes, weigh):
+        """Sums of the convolved map's cells; ``weigh`` gives their weights, rows and columns apart."""
         height, width = features.shape[1:3]
         reduced = tf.reshape(self.convolution(features), [-1, height * width, self.filters])
-        rows = self._weights(boxes[..., 0], boxes[..., 2], height)  # [B, R, grid, H']
-        columns = self._weights(boxes[..., 1], boxes[..., 3], width)  # [B, R, grid, W']
+        rows = weigh(boxes[..., 0], boxes[..., 2], height)  # [B, R, grid, H']
+        columns = weigh(boxes[..., 1], boxes[..., 3], width)  # [B, R, grid, W']
         weights = rows[:, :, :, tf.newaxis, :, tf.newaxis] * columns[:, :, tf.newaxis, :, tf.newaxis, :]
         regions = boxes.shape[1]
         weights = tf.reshape(weights, [-1, regions * self.grid**2, height * width])
         pooled = tf.matmul(tf.cast(weights, reduced.dtype), reduced)
         return tf.reshape(pooled, [-1, regions, self.grid, self.grid, self.filters])
 
-    def _weights(self, low, high, length):
+    def _mean_weights(self, low, high, length):
+        return integrals.mean_weights(low / self.stride - 0.5, high / self.stride - 0.5, length, self.grid)
+
+    def _sampled_weights(self, low, high, length):
         """Mean bilinear weight of ``length`` cells in each grid cell: ``[B, R]`` to ``[B, R, grid, length]``."""
         positions = self._positions(low, high)
         positions = tf.clip_by_value(positions, 0.0, length - 1.0)
@@ -135,7 +161,7 @@ class PairFeatures(keras.layers.Layer):
         count = boxes.shape[1]
         first, second = np.triu_indices(count)
         unions = box_lib.union(tf.gather(boxes, first, axis=1), tf.gather(boxes, second, axis=1))
-        pooled = tf.reshape(self.pooling(features, unions), [-1, len(first), self.feature_size])
+        pooled = tf.reshape(self.pooling(features, boxes, (first, second)), [-1, len(first), self.feature_size])
         index = np.zeros([count, count], np.int32)
         index[first, second] = index[second, first] = np.arange(len(first))
         return tf.gather(pooled, index, axis=1), tf.gather(unions, index, axis=1)

@@ -31,7 +31,7 @@ def train_and_evaluate(config: config_lib.Config) -> str:
 
 def _train_and_evaluate(config: config_lib.Config, info: DatasetInfo) -> str:
     # On GPUs the gradient of crop_and_resize has no deterministic form.
-    if config.roi_op == "matmul" or not tf.config.list_physical_devices("GPU"):
+    if config.roi_op != "crop_and_resize" or not tf.config.list_physical_devices("GPU"):
         tf.config.experimental.enable_op_determinism()
     check_same_run(config, info)
     trainer = training.Trainer(config, info, tf.distribute.MirroredStrategy(), Validation(config, info))

@@ -1,10 +1,10 @@
-"""Region features: both operators against a literal implementation, sample by sample."""
+"""Region features: sampling operators against a literal implementation, integrals against numerical integration."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from dsg_tf import regions
+from dsg_tf import integrals, regions
 
 HEIGHT, WIDTH, CHANNELS, FILTERS, STRIDE = 6, 9, 5, 4, 8
 RNG = np.random.default_rng(0)
@@ -25,6 +25,7 @@ def random_boxes(count=12):
     return np.concatenate([low, low + RNG.exponential(20.0, [count, 2])], -1)
 
 
+EVERY_OP = pytest.mark.parametrize("op", ["matmul", "crop_and_resize", "integral"])
 BOXES = np.stack([np.concatenate([SPECIAL_BOXES, random_boxes()]) for _ in range(2)]).astype(np.float32)
 
 
@@ -83,7 +84,81 @@ def test_both_operators_have_the_same_gradients(grid):
         np.testing.assert_allclose(first, second, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("op", ["matmul", "crop_and_resize"])
+def mean_by_integration(features, box, grid, samples=1000):
+    """As `literal_pooling`, but the mean of so many samples a side of each cell that it is the integral."""
+    sides = []
+    for low, high, length in zip(box[:2], box[2:], (HEIGHT, WIDTH)):
+        ends = np.clip([low, high], 0, length * STRIDE).astype(np.float64)
+        fractions = (np.arange(grid * samples) + 0.5) / (grid * samples)
+        positions = (ends[0] + (ends[1] - ends[0]) * fractions) / STRIDE - 0.5
+        # Row c: cell c's bilinear weight at the samples; np.interp clamps.
+        weights = np.stack([np.interp(positions, np.arange(length), cell) for cell in np.eye(length)])
+        sides.append(weights.reshape(length, grid, samples).mean(-1))
+    return np.einsum("yi,xj,yxc->ijc", *sides, features) @ KERNEL + BIAS
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize("grid", [1, 3])
+def test_the_integral_equals_numerical_integration(grid):
+    expected = np.array([[mean_by_integration(features, box, grid) for box in boxes]
+                         for features, boxes in zip(FEATURES, BOXES)])
+    pooled = pooling("integral", grid)(FEATURES, BOXES).numpy()
+    assert pooled.shape == (2, BOXES.shape[1], grid, grid, FILTERS)
+    np.testing.assert_allclose(pooled, expected, atol=3e-4)
+    assert np.abs(pooled - pooling("matmul", grid)(FEATURES, BOXES)).max() > 0.02  # Another pooling than samples.
+
+
+@pytest.mark.stack
+def test_integrals_on_the_grid_of_edges_equal_numerical_integration_over_every_union_box():
+    features, unions = pooling("integral", layer=regions.PairFeatures)(FEATURES, BOXES)
+    expected = np.array([[[mean_by_integration(image, box, 1, 500)[0, 0] for box in row] for row in boxes]
+                         for image, boxes in zip(FEATURES, unions.numpy())])
+    np.testing.assert_allclose(features, expected, atol=3e-4)
+
+
+def test_integrals_have_the_gradients_of_finite_differences():
+    boxes = np.array([[[0.3, -0.4, 2.2, 3.1], [1.7, 0.6, 3.4, 1.9], [-0.2, 2.3, 0.9, 6.2]]])
+    first, second = np.triu_indices(3)
+    features = FEATURES[:1, :4, :7, :2].astype(np.float64)
+    calls = [
+        lambda features, boxes: integrals.union_means(features, boxes, first, second),
+        lambda features, boxes: tf.einsum("brgy,brhx,byxd->brghd", *(
+            tf.cast(integrals.mean_weights(boxes[..., k], boxes[..., k + 2], length, 2), tf.float64)
+            for k, length in ((0, 4), (1, 7))), features)]
+    # The weights are float32, which the difference over a step of 1e-2 feels.
+    for call, delta, tolerance in ((calls[0], 1e-4, 1e-6), (calls[1], 1e-2, 1e-3)):
+        for analytic, numeric in zip(*tf.test.compute_gradient(call, [features, boxes], delta)):
+            assert np.abs(numeric).max() > 0.05
+            np.testing.assert_allclose(analytic, numeric, atol=tolerance)
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize("layer", [regions.RegionPooling, regions.PairFeatures])
+def test_integrals_under_xla_are_those_without_and_have_finite_gradients(layer):
+    """Boxes without area take part."""
+    layer = pooling("integral", layer=layer)
+
+    def compute(features, boxes):
+        with tf.GradientTape() as tape:
+            tape.watch([features, boxes])
+            pooled = tf.nest.flatten(layer(features, boxes))[0]
+            value = tf.reduce_sum(tf.sin(pooled))
+        return [pooled, *tape.gradient(value, [features, boxes, layer.trainable_variables[0]])]
+
+    arguments = tf.constant(FEATURES), tf.constant(BOXES)
+    for eager, compiled in zip(compute(*arguments), tf.function(compute, jit_compile=True)(*arguments)):
+        assert np.all(np.isfinite(eager)) and np.abs(eager).max() > 0.1
+        np.testing.assert_allclose(eager, compiled, atol=1e-3, rtol=1e-3)
+
+
+def test_permuting_boxes_permutes_the_integrals_of_their_unions():
+    layer, order = pooling("integral", layer=regions.PairFeatures), RNG.permutation(BOXES.shape[1])
+    features, permuted = layer(FEATURES, BOXES)[0].numpy(), layer(FEATURES, BOXES[:, order])[0].numpy()
+    np.testing.assert_allclose(features[:, order][:, :, order], permuted, atol=1e-5)
+    assert np.abs(features - permuted).max() > 0.1
+
+
+@EVERY_OP
 def test_a_constant_map_gives_the_constant(op):
     constant = np.arange(CHANNELS, dtype=np.float32)
     features = np.broadcast_to(constant, FEATURES.shape)
@@ -91,7 +166,7 @@ def test_a_constant_map_gives_the_constant(op):
     np.testing.assert_allclose(pooling(op, grid=4)(features, BOXES), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("op", ["matmul", "crop_and_resize"])
+@EVERY_OP
 def test_a_box_of_one_cell_gives_that_cells_neighbourhood(op):
     """Fixes which pixel a feature cell lies at: a ramp along x must give the centre of the box, in cells."""
     ramp = np.broadcast_to(np.arange(WIDTH, dtype=np.float32)[:, None], [1, HEIGHT, WIDTH, CHANNELS])
@@ -101,14 +176,14 @@ def test_a_box_of_one_cell_gives_that_cells_neighbourhood(op):
     np.testing.assert_allclose(layer(ramp, boxes)[0, :, 0, 0, 0], [2.0, 4.0], atol=1e-4)
 
 
-@pytest.mark.parametrize("op", ["matmul", "crop_and_resize"])
+@EVERY_OP
 def test_pair_features_are_those_of_the_union_boxes(op):
     boxes = BOXES[:, 6:15]
     features, unions = pooling(op, layer=regions.PairFeatures)(FEATURES, boxes)
     count = boxes.shape[1]
     assert features.shape == (2, count, count, FILTERS) and unions.shape == (2, count, count, 4)
     np.testing.assert_array_equal(features, tf.transpose(features, [0, 2, 1, 3]))
-    single = pooling("matmul")
+    single = pooling(op)
     for i, j in [(0, 1), (1, 0), (3, 8), (7, 2), (5, 5)]:
         union = np.concatenate([np.minimum(boxes[:, i, :2], boxes[:, j, :2]),
                                 np.maximum(boxes[:, i, 2:], boxes[:, j, 2:])], -1)
