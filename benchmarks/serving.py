@@ -26,7 +26,9 @@ import time
 import grpc
 import machine
 import numpy as np
+import settings
 import tensorflow as tf
+import timing
 from absl import app, flags, logging
 from PIL import Image
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
@@ -37,7 +39,6 @@ from export import export_saved_model
 from export.serving.servable import Servable
 
 FLAGS = flags.FLAGS
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 QUERIES = (1, 10, 100, 1000)
 CLIENTS = (1, 4, 16)
 ENTITIES, RELATIONS = 100, 70  # Of Visual Genome and VRD.
@@ -48,7 +49,7 @@ def main(_):
     report = {"machine": machine.describe("tensorflow", "grpcio"), "configurations": {}}
     for path in FLAGS.flagfiles:
         with tempfile.TemporaryDirectory() as folder:
-            config = _settings(path)
+            config = settings.of_flag_file(path)
             report["configurations"][path] = measure(_export(config, folder), _photo(config))
     print(json.dumps(report, indent=2))
 
@@ -64,7 +65,7 @@ def measure(path: str, photo: bytes) -> dict[str, object]:
                  for name, request in requests.items()}
         calls |= {f"{name} over gRPC": lambda request=requests[name]: stub(request, timeout=600)
                   for name in ("refer 1", "answer 1")}
-        times = _in_turns(calls)
+        times = timing.in_turns(calls, FLAGS.seconds)
     middle = {name: statistics.median(values) for name, values in times.items()}
     throughput = {}
     with _server(path) as batched, _server(path, "--nobatching") as single:
@@ -80,16 +81,6 @@ def measure(path: str, photo: bytes) -> dict[str, object]:
         "throughput_of_refer_10": throughput,
         "raw_ms": {name: [round(value, 2) for value in values] for name, values in times.items()},
     }
-
-
-def _settings(path: str) -> config_lib.Config:
-    """What a flag file says, read by a process of its own: flags are parsed once in a process."""
-    parsed = subprocess.run(
-        [sys.executable, "-c", "import sys; from absl import flags; from dsg_tf import config; config.define_flags(); "
-         "flags.FLAGS(sys.argv); print(config.from_flags().to_json())", f"--flagfile={path}"],
-        cwd=ROOT, check=True, capture_output=True, text=True)
-    return config_lib.Config(**{name: tuple(value) if isinstance(value, list) else value
-                                for name, value in json.loads(parsed.stdout).items()})
 
 
 def _export(config: config_lib.Config, folder: str) -> str:
@@ -134,7 +125,7 @@ def _server(path: str, *flags_: str):
     """A running server's Predict."""
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen([sys.executable, "-m", "export.serve", f"--model_dir={os.path.dirname(path)}",
-                                    "--port=0", *flags_], cwd=ROOT, stderr=log)
+                                    "--port=0", *flags_], cwd=settings.ROOT, stderr=log)
         try:
             while True:
                 log.seek(0)
@@ -149,21 +140,6 @@ def _server(path: str, *flags_: str):
         finally:
             process.terminate()
             process.wait()
-
-
-def _in_turns(calls) -> dict[str, list[float]]:
-    """Milliseconds of each call, in rounds, until the time is over; at least 5 rounds."""
-    for call in calls.values():
-        call()
-        call()
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    start = time.monotonic()
-    while time.monotonic() - start < FLAGS.seconds or len(next(iter(times.values()))) < 5:
-        for name, call in calls.items():
-            before = time.perf_counter()
-            call()
-            times[name].append(1000 * (time.perf_counter() - before))
-    return times
 
 
 def _load(stub, request, clients: int) -> dict[str, float]:

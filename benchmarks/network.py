@@ -1,0 +1,129 @@
+"""The whole network with the graph and without (the paper, Table 3): time and rate; prints one JSON object.
+
+    python benchmarks/network.py [--settings=configs/vg.flags --modes=graph] [--seconds=60]
+
+"inference" is one image with its queries, "step" one training step on a batch: loss terms, gradient, check, update.
+"graph" is tf.function, "xla" the same compiled, "eager" neither; only the first is also timed without the graph. Then
+the evaluation loop's rate, reading included. The pictures are rendered; the networks have random weights, but as many
+boxes as proposals can fill.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import contextlib
+import dataclasses
+import json
+import statistics
+import tempfile
+import time
+
+import machine
+import settings
+import tensorflow as tf
+import timing
+from absl import app, flags, logging
+
+from dsg_tf import build, config as config_lib, evaluation, training
+from dsg_tf.data import pipeline, prepare
+from dsg_tf.data.records import DatasetInfo
+
+FLAGS = flags.FLAGS
+
+
+def main(_):
+    logging.set_verbosity(logging.WARNING)
+    config = dataclasses.replace(settings.of_flag_file(FLAGS.settings), init_checkpoint="", score_threshold=0.0)
+    with tempfile.TemporaryDirectory() as folder:
+        for split in ("train", "val"):
+            prepare.prepare_synthetic(folder, split, FLAGS.images)
+        config = dataclasses.replace(config, data_dir=folder, model_dir=folder)
+        print(json.dumps({"settings": FLAGS.settings, "batch_size": config.batch_size,
+                          **measure(config, DatasetInfo.load(folder)),
+                          "machine": machine.describe("tensorflow", "tf-models-official")}, indent=2))
+
+
+def measure(config, info):
+    """All times and ratios of a configuration."""
+    batch = _batch(config, info)
+    one = {name: value[:1] for name, value in batch.items()}
+    calls, models = {}, {}
+    for mode in FLAGS.modes:
+        for system in ("dsg", "no_dsg") if mode == "graph" else ("dsg",):
+            chosen = dataclasses.replace(config_lib.for_system(config, system), jit_compile=mode == "xla")
+            trainer = training.Trainer(chosen, info, tf.distribute.get_strategy(), evaluate=lambda model, step: {})
+            models[f"{system} {mode}"] = trainer.model
+            calls[f"{system} {mode} inference"] = _inference(trainer.model, mode, one)
+            calls[f"{system} {mode} step"] = _step(trainer, mode, batch)
+    times = timing.in_turns(calls, FLAGS.seconds, FLAGS.rounds)
+    found = {"ratios": {}, **timing.report(times)}
+    if "graph" in FLAGS.modes:
+        found["ratios"] = {f"{kind}, with the graph / without": timing.ratio(times, f"dsg graph {kind}",
+                                                                             f"no_dsg graph {kind}")
+                           for kind in ("inference", "step")}
+        found["step_images_per_second"] = round(
+            1000 * config.batch_size / statistics.median(times["dsg graph step"]), 3)
+        found["evaluation_images_per_second"] = _evaluation(models["dsg graph"], config, info)
+    for mode in FLAGS.modes:
+        if mode != "graph" and "graph" in FLAGS.modes:
+            found["ratios"] |= {f"{kind}, {mode} / graph": timing.ratio(times, f"dsg {mode} {kind}", f"dsg graph {kind}")
+                                for kind in ("inference", "step")}
+    return found
+
+
+def _batch(config, info):
+    spec = build.input_spec(config, info, "train", training=True)
+    shards = info.shard_paths(config.data_dir, "train")
+    return next(iter(pipeline.train_batches(shards, spec, config.batch_size, 0, 0, info.splits["train"].num_images)))
+
+
+def _inference(model, mode, inputs):
+    call = lambda inputs: model(inputs, training=False)
+    if mode != "eager":
+        call = tf.function(call, jit_compile=mode == "xla")
+    return lambda: call({name: inputs[name] for name in ("image", "image_size", "queries")})
+
+
+def _step(trainer, mode, batch):
+    def step():
+        with _eagerly() if mode == "eager" else contextlib.nullcontext():
+            gradients, scalars = trainer.compute(batch)
+            for value in scalars.values():
+                float(value)  # As the training loop looks at them.
+            trainer.apply(gradients)
+
+    return step
+
+
+@contextlib.contextmanager
+def _eagerly():
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(False)
+
+
+def _evaluation(model, config, info):
+    """Images a second of the evaluation loop; what it costs to trace and to start is left out by a difference."""
+    spec = build.input_spec(config, info, "val", training=False)
+    shards = info.shard_paths(config.data_dir, "val")
+    seconds = []
+    for images in (config.eval_batch_size, FLAGS.images):
+        start = time.perf_counter()
+        counted = evaluation.evaluate(model, shards, spec, config.eval_batch_size, images).num_images
+        seconds.append((counted, time.perf_counter() - start))
+    (few, short), (many, long) = seconds
+    return round((many - few) / (long - short), 3)
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("settings", "configs/synthetic.flags", "Flag file of the network.")
+    flags.DEFINE_multi_enum("modes", ["graph"], ["graph", "eager", "xla"], "Ways to run it.")
+    flags.DEFINE_integer("images", 64, "Pictures to render for each split.", lower_bound=8)
+    flags.DEFINE_float("seconds", 60, "How long the measurement takes, at least.")
+    flags.DEFINE_integer("rounds", 5, "Rounds of the measurement, at least.", lower_bound=1)
+    app.run(main)
