@@ -107,7 +107,8 @@ def _compare(own, textbook, call, inputs):
                   for name, function in functions.items()}
     operations["matmul"] = 2 * side**3
     rates = {name: count / statistics.median(times[name]) / 1e6 for name, count in operations.items()}
-    return {"relative_difference": differences, "giga_operations": {k: round(v / 1e9, 3) for k, v in operations.items()},
+    return {"relative_difference": differences,
+            "giga_operations": {name: round(count / 1e9, 3) for name, count in operations.items()},
             "giga_operations_per_second": {name: round(rate, 2) for name, rate in rates.items()},
             "share_of_matmul_rate": {name: round(count / operations["matmul"] * timing.ratio(times, "matmul", name), 3)
                                      for name, count in operations.items()},

@@ -6,8 +6,8 @@
 - crop_and_resize, matmul, integral: this program's --roi_op; each unordered pair once.
 - roi_align: Model Garden's multilevel_crop_and_resize, 1x1 convolution and mean; each unordered pair once.
 
-"gradient" is forward and backward, with respect to the map and the kernel. Ways that crop stop at --largest_crops boxes:
-their memory grows with n^2 times the map's channels.
+"gradient" is forward and backward, with respect to the map and the kernel. Ways that crop stop at --largest_crops
+boxes: their memory grows with n^2 times the map's channels.
 
 Peak memory is what one call adds to a fresh process: on CPUs the peak of its resident memory after the call less the
 resident memory before it (Linux, /proc), on a GPU TensorFlow's own peak of the device.
@@ -75,7 +75,8 @@ def make(name, inputs, features):
     """Compiled functions of a map and boxes: union features ``[1, n, n, D]``, and their gradient."""
     layer = {"textbook": Textbook, "roi_align": RoiAlign}.get(name, ProgramsOwn)(name, features)
 
-    @tf.function
+    # AutoGraph, which has nothing to do here, fails on classes of a script that a spawned process imports.
+    @tf.function(autograph=False)
     def gradient(feature_map, boxes):
         with tf.GradientTape() as tape:
             tape.watch(feature_map)
@@ -83,7 +84,7 @@ def make(name, inputs, features):
             value = tf.reduce_sum(pooled * tf.range(float(features)))
         return tape.gradient(value, [feature_map, *layer.trainable_variables])
 
-    forward = tf.function(layer)
+    forward = tf.function(layer, autograph=False)
     forward.get_concrete_function(*inputs)  # Makes the variables.
     rng = np.random.default_rng(0)
     layer.set_weights([rng.normal(size=value.shape) / 50 for value in layer.get_weights()])

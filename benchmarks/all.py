@@ -1,0 +1,189 @@
+"""Runs all benchmarks and writes docs/performance.md: each aim beside what was measured.
+
+    python -m benchmarks.all [--quick] [--only=graph_layer,network]
+
+Takes an hour on two cores; they should have nothing else to do. Each report is kept in --reports_dir as soon as it is
+there, and read from there the next time; delete what is to be measured again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+
+from absl import app, flags, logging
+
+from dsg_tf import files
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+FLAGS = flags.FLAGS
+
+# Name of the report: script, flags, and the flags of a quick run that only shows that everything works.
+BENCHMARKS = {
+    "union_features": (
+        "union_features.py", [],
+        ["--boxes=4,32", "--map_size=10,12,64", "--features=32", "--memory_boxes=0", "--seconds=0.1"]),
+    "graph_layer": (
+        "graph_layer.py", [], ["--units=64", "--seconds=0.1"]),
+    "network": (
+        "network.py", ["--modes=graph", "--modes=eager", "--modes=xla"],
+        ["--images=8", "--seconds=0", "--rounds=2"]),
+    "network_of_the_paper": (
+        "network.py", ["--settings=configs/vg.flags", "--images=8", "--modes=graph"], None),
+    "scaling": (
+        "scaling.py", [],
+        ["--boxes=4,8", "--queries=8,16", "--map_size=10,12,64", "--units=64", "--seconds=0"]),
+    "input_pipeline": (
+        "input_pipeline.py", ["--batch_size=4", "--height=256", "--width=320", "--max_queries=32", "--color_jitter=0.2",
+                              f"--cores={len(os.sched_getaffinity(0))}"],
+        ["--seconds=1"]),
+    "serving": (
+        "serving.py", ["--flagfiles=configs/synthetic.flags"], None),
+}
+
+
+def main(_):
+    reports = {}
+    for name in FLAGS.only or BENCHMARKS:
+        if _command(name) is not None:
+            reports[name] = _report(name)
+    path = os.path.join(ROOT, FLAGS.output)
+    files.write_text(path, page(reports))
+    print(f"wrote {path}")
+
+
+def _command(name):
+    """None: not part of a quick run."""
+    script, arguments, quick = BENCHMARKS[name]
+    if FLAGS.quick and quick is None:
+        return None
+    return ["python", f"benchmarks/{script}", *arguments, *(quick if FLAGS.quick else [])]
+
+
+def _report(name):
+    """The report that is there, or a new one."""
+    path = os.path.join(ROOT, FLAGS.reports_dir, f"{name}.json")
+    if os.path.exists(path):
+        logging.info("%s: read from %s", name, path)
+    else:
+        command = _command(name)
+        logging.info("%s: %s", name, shlex.join(command))
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([ROOT, os.environ.get("PYTHONPATH", "")])}
+        done = subprocess.run([sys.executable, *command[1:]], cwd=ROOT, env=environment, check=True,
+                              stdout=subprocess.PIPE, text=True)
+        files.write_json(path, {"command": shlex.join(command), **json.loads(done.stdout)})
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
+
+
+def page(reports: dict[str, dict]) -> str:
+    """The Markdown page.
+
+    Args:
+      reports: by the names of `BENCHMARKS`; aims whose reports are not there are left out.
+    """
+    rows = ["| what | aim | measured |", "|---|---|---|"]
+    for aim in (union_rows, graph_rows, network_rows, pipeline_rows):
+        rows += [f"| {what} | {wanted} | {measured} |" for what, wanted, measured in aim(reports)]
+    parts = ["# Performance", "",
+             "Written by `python -m benchmarks.all`. Ratios are medians over rounds in which all candidates take turns;",
+             "\"gradient\" and \"step\" are forward and backward.", "", *rows, ""]
+    if "scaling" in reports:
+        parts += ["## Scaling", "", "Time grows with this power of the size:", "",
+                  "| part | all sizes | the last two |", "|---|---|---|"]
+        parts += [f"| {name} | {found['all']} | {found['last_two']} |"
+                  for name, found in reports["scaling"]["exponents"].items()]
+        parts.append("")
+    for name, report in reports.items():
+        parts += [f"## {name.replace('_', ' ').capitalize()}", "", f"`{report['command']}`", "", *_medians(report),
+                  _machine(report["machine"]), ""]
+    return "\n".join(parts)
+
+
+def union_rows(reports):
+    """Union features at the largest number of boxes that the cropping ways were measured with."""
+    if "union_features" not in reports:
+        return
+    report = reports["union_features"]
+    count = max((int(count) for count, found in report["by_boxes"].items()
+                 if "textbook" in found["forward"]["median_ms"]), default=None)
+    if count is not None:
+        found = report["by_boxes"][str(count)]
+        for fast in ("matmul", "integral"):
+            for kind, words in (("forward", "forward"), ("gradient", "forward and backward")):
+                for slow, aim in (("textbook", ">= 25"), ("crop_and_resize", ""), ("roi_align", "")):
+                    yield (f"union features, {words}, n = {count}: {slow} / {fast}", aim,
+                           found[kind]["ratios"][f"{slow} / {fast}"])
+    if "memory" in report:
+        for name, value in report["memory"]["ratios"].items():
+            yield (f"peak memory ({report['memory']['how']}), n = {report['memory']['boxes']}: {name}",
+                   ">= 20" if "textbook" in name else "", value)
+
+
+def graph_rows(reports):
+    """The graph layer and the classifier."""
+    if "graph_layer" not in reports:
+        return
+    report = reports["graph_layer"]
+    for part, words, aim in (("graph_layer", "graph layer", ">= 2"), ("classifier", "classifier", "")):
+        for kind in ("forward", "gradient"):
+            yield f"{words}, {kind}: textbook / split", aim, report[part]["textbook / split"][kind]
+    for kind in ("forward", "gradient"):
+        share = report["graph_layer"]["share_of_matmul_rate"][f"split {kind}"]
+        yield f"graph layer, {kind}: share of a plain matrix product's rate", ">= 0.6", share
+
+
+def network_rows(reports):
+    """Table 3 of the paper; its own ratios are 1.2 at inference and 1.15 in training."""
+    for name in ("network", "network_of_the_paper"):
+        if name in reports:
+            report = reports[name]
+            for key, value in report["ratios"].items():
+                aim = {"inference, with the graph / without": "<= 1.05", "step, with the graph / without": "<= 1.1"}
+                yield f"{report['settings']}: {key}", aim.get(key, ""), value
+            yield f"{report['settings']}: evaluation, images a second", "", report["evaluation_images_per_second"]
+
+
+def pipeline_rows(reports):
+    """How many times as fast as a training step the input is."""
+    if "network" in reports and "input_pipeline" in reports:
+        rate = max(reports["input_pipeline"]["images_per_second_by_cores"].values())
+        step = reports["network"]["step_images_per_second"]
+        yield f"input pipeline / training step, images a second ({rate} / {step})", ">= 5", round(rate / step, 2)
+
+
+def _medians(report):
+    """Rows of every table of medians inside a report, wherever it lies."""
+    tables = list(_find(report, "median_ms"))
+    if not tables:
+        return []
+    rows = ["| milliseconds | median |", "|---|---|"]
+    for where, medians in tables:
+        prefix = "".join(f"{part}, " for part in where)
+        rows += [f"| {prefix}{name} | {value:.4g} |" for name, value in medians.items()]
+    return [*rows, ""]
+
+
+def _find(value, key, where=()):
+    if isinstance(value, dict):
+        if key in value:
+            yield where, value[key]
+        for name, inner in value.items():
+            yield from _find(inner, key, (*where, name))
+
+
+def _machine(machine):
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    return (f"{machine['cpu']}, {machine['usable_cores']} of {machine['cores']} cores, load average "
+            f"{machine['load_average']}; {versions}.")
+
+
+if __name__ == "__main__":
+    flags.DEFINE_boolean("quick", False, "Tiny sizes and few rounds: shows that all run, measures nothing of use.")
+    flags.DEFINE_list("only", [], "Names of the benchmarks to run; none: all.")
+    flags.DEFINE_string("reports_dir", "runs/benchmarks", "Where reports are kept, relative to the repository.")
+    flags.DEFINE_string("output", "docs/performance.md", "The page to write, relative to the repository.")
+    app.run(main)
