@@ -80,8 +80,8 @@ class Config:
                                            "do not answer; 1: all do, as in the paper", minimum=0)
 
     # Region features.
-    roi_op: str = _setting("matmul", "how RoIs are pooled: the mean of 7 x 7 samples by a matrix product or, slower and with "
-                                     "the same numbers, by the textbook path; or the exact mean over the box",
+    roi_op: str = _setting("matmul", "how RoIs are pooled: the mean of 7 x 7 samples by a matrix product or, slower "
+                                     "and with the same numbers, by the textbook path; or the exact mean over the box",
                            ("matmul", "crop_and_resize", "integral"))
     feature_size: int = _setting(512, "size of f_i and f_ij (D)", minimum=1)
     entity_grid: int = _setting(1, "pool entities on a grid of this many cells a side; 1 is the paper's average "
