@@ -39,37 +39,23 @@ class RegionPooling(keras.layers.Layer):
         super().__init__(**kwargs)
         self.filters, self.stride, self.grid = filters, stride, grid
         self.samples = -(-SAMPLES // grid)  # Samples a side of each cell: no fewer than 7 over the box.
-        # How boxes are pooled, and the union boxes of pairs.
-        self.pool, self.pool_unions = {
-            "matmul": (self._matmul, self._union_by_union),
-            "crop_and_resize": (self._crop_and_resize, self._union_by_union),
-            "integral": (self._integral, self._union_integrals),
-        }[op]
+        self.pool = {"matmul": self._matmul, "crop_and_resize": self._crop_and_resize, "integral": self._integral}[op]
         # A 1x1 convolution, as the matrix product that it is: on CPUs its gradient is ten times as fast.
         self.convolution = keras.layers.Dense(filters, name="reduce")
 
-    def call(self, features, boxes, pairs=None):
+    def call(self, features, boxes):
         """Pools.
 
         Args:
           features: ``[B, H', W', C]``.
           boxes: float32 ``[B, R, 4]``, pixels of the network input; the part beyond the map is ignored.
-          pairs: two integer arrays ``[P]``, indices of boxes: pools the union boxes of these pairs. Needs a grid of 1.
 
         Returns:
-          ``[B, R or P, grid, grid, filters]``.
+          ``[B, R, grid, grid, filters]``.
         """
         map_size = np.array(features.shape[1:3], np.float32) * self.stride
         limits = tf.broadcast_to(tf.constant(map_size), [tf.shape(boxes)[0], 2])
-        boxes = box_lib.clip(boxes, limits)
-        return self.pool(features, boxes) if pairs is None else self.pool_unions(features, boxes, *pairs)
-
-    def _union_by_union(self, features, boxes, first, second):
-        return self.pool(features, box_lib.union(tf.gather(boxes, first, axis=1), tf.gather(boxes, second, axis=1)))
-
-    def _union_integrals(self, features, boxes, first, second):
-        means = integrals.union_means(self.convolution(features), boxes / self.stride - 0.5, first, second)
-        return means[:, :, tf.newaxis, tf.newaxis]
+        return self.pool(features, box_lib.clip(boxes, limits))
 
     def _integral(self, features, boxes):
         return self._weighted(features, boxes, self._mean_weights)
@@ -161,7 +147,7 @@ class PairFeatures(keras.layers.Layer):
         count = boxes.shape[1]
         first, second = np.triu_indices(count)
         unions = box_lib.union(tf.gather(boxes, first, axis=1), tf.gather(boxes, second, axis=1))
-        pooled = tf.reshape(self.pooling(features, boxes, (first, second)), [-1, len(first), self.feature_size])
+        pooled = tf.reshape(self.pooling(features, unions), [-1, len(first), self.feature_size])
         index = np.zeros([count, count], np.int32)
         index[first, second] = index[second, first] = np.arange(len(first))
         return tf.gather(pooled, index, axis=1), tf.gather(unions, index, axis=1)
