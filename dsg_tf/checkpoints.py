@@ -106,11 +106,12 @@ def load_model(model_dir: str, precision: str = ""):
     if precision:
         config = dataclasses.replace(config, precision=precision)
     vocabulary = load_vocabulary(model_dir)
+    model = build.build_model(config, len(vocabulary.entities), len(vocabulary.relations))
+    # Not before: a training that goes on meanwhile removes its old checkpoints.
     path = newest(checkpoint_dir(model_dir))
     if path is None:
         raise FileNotFoundError(f"{checkpoint_dir(model_dir)} holds no checkpoint yet: let train.py run until it "
                                 "writes one")
-    model = build.build_model(config, len(vocabulary.entities), len(vocabulary.relations))
     step = tf.Variable(0, dtype=tf.int64)
     items = {"model": model, "step": step}
     average = optimizers.MovingAverage(model.variables, config.ema_decay) if config.ema_decay else None

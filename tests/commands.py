@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -36,10 +38,15 @@ def run(script, **changes) -> subprocess.CompletedProcess:
                           check=False)
 
 
-def start(script, preexec_fn=None, **changes) -> subprocess.Popen:
-    """The program in the background; its stderr is for `read_to_step` and `read_to_end`."""
-    return subprocess.Popen(command(script, **changes), env=ENVIRONMENT, cwd=ROOT, stdout=subprocess.DEVNULL,
-                            stderr=subprocess.PIPE, text=True, preexec_fn=preexec_fn)
+@contextlib.contextmanager
+def start(script, preexec_fn=None, **changes) -> Iterator[subprocess.Popen]:
+    """The program in the background, ended with the block; its stderr is for `read_to_step` and `read_to_end`."""
+    with subprocess.Popen(command(script, **changes), env=ENVIRONMENT, cwd=ROOT, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.PIPE, text=True, preexec_fn=preexec_fn) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def read_to_step(process, step: int) -> str:

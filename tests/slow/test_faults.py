@@ -14,7 +14,7 @@ import commands
 import tiny_data
 
 # As good as endless: ended by what is tested.
-SETTINGS = {**commands.SETTINGS, "model": "no_dsg", "epochs": 1e5, "checkpoint_steps": 2, "eval_steps": 0}
+SETTINGS = {**commands.SETTINGS, "model": "no_dsg", "epochs": 1e5, "checkpoint_steps": 10, "eval_steps": 0}
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +49,14 @@ def ends_in_a_sentence(process_or_done, *parts) -> None:
 
 def test_a_second_process_is_refused_eval_is_not_and_signals_save(settings):
     with commands.start("train.py", **settings) as first:
-        commands.read_to_step(first, 2)
+        commands.read_to_step(first, 11)
         second = commands.run("train.py", **settings)
         ends_in_a_sentence(second, f"{settings['model_dir']} is in use by process {first.pid} on ")
         looked = commands.run("eval.py", model_dir=settings["model_dir"], split="val")
         assert looked.returncode == 0, looked.stderr
         assert first.poll() is None
         code, step = stop(first, signal.SIGTERM)
-    assert code == 0 and commands.last_step(settings["model_dir"]) == step >= 2
+    assert code == 0 and commands.last_step(settings["model_dir"]) == step > 11
     with commands.start("train.py", **settings) as again:
         assert f"resuming after step {step} " in commands.read_to_step(again, step + 1)
         code, step = stop(again, signal.SIGINT)
@@ -94,16 +94,16 @@ def test_a_shard_that_breaks_is_named_during_the_run_and_at_the_next_start(damag
     settings["data_dir"] = shutil.copytree(settings["data_dir"], str(tmp_path / "data"))
     shard = os.path.join(settings["data_dir"], "train-00001-of-00002.tfrecord")
     with commands.start("train.py", **settings) as process:
-        commands.read_to_step(process, 2)
+        commands.read_to_step(process, 11)
         damage(shard)
         ends_in_a_sentence(process, shard, message)
-    assert commands.last_step(settings["model_dir"]) >= 2
+    assert commands.last_step(settings["model_dir"]) >= 10
     ends_in_a_sentence(commands.run("train.py", **settings), shard)
 
 
 def test_a_checkpoint_that_broke_is_passed_over(settings):
     with commands.start("train.py", **settings) as process:
-        commands.read_to_step(process, 4)
+        commands.read_to_step(process, 11)
         _, step = stop(process, signal.SIGTERM)
     folder = os.path.join(settings["model_dir"], "checkpoints")
     cut(os.path.join(folder, f"ckpt-{step}.data-00000-of-00001"))
