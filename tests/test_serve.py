@@ -147,6 +147,7 @@ def test_grpc_and_rest_give_what_the_saved_model_gives(server, client, signature
                      {name: value[number] for name, value in expected.items()})
 
 
+@pytest.mark.stack
 def test_the_client_answers_as_the_checkpoint(client, model_dir):
     predictor = inference.Predictor.load(model_dir)
     queries = [", ".join(query) for query in QUERIES]
