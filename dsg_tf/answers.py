@@ -77,7 +77,7 @@ def draw_graph(image, graph: LabelledGraph) -> Image.Image:
     shown = list(zip(graph.relations, graph.relation_scores))[:RELATIONS_DRAWN]
     used = sorted({box for (i, _, j), _ in shown for box in (i, j)})
     color_of = {box: COLORS[k % len(COLORS)] for k, box in enumerate(used)}
-    names = {box: f"{number + 1} {graph.entities[box]}" for number, box in enumerate(used)}
+    names = {box: f"{box + 1} {graph.entities[box]}" for box in used}
     labels = [f"{names[box]} {graph.entity_scores[box]:.2f}" for box in used]
     picture, factor = visualize.enlarge(image)
     picture = visualize.draw_boxes(picture, graph.boxes[used] * np.tile(factor, 2), [color_of[b] for b in used], labels)
