@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import signal
@@ -23,19 +24,24 @@ with files.held(sys.argv[1]):
 """
 
 
-@pytest.fixture
-def full_disk():
-    """No file may grow beyond 1,000 bytes: the error of a full disk, for root as for anyone."""
+@contextlib.contextmanager
+def full_disk(size):
+    """No file may grow beyond ``size`` bytes: the error of a full disk, for root as for anyone.
+
+    Not a fixture: pytest itself writes between the steps of a test.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_full_disk_names_the_file_and_leaves_the_old_one(tmp_path, full_disk):
+def test_a_full_disk_names_the_file_and_leaves_the_old_one(tmp_path):
     path = str(tmp_path / "results.json")
     files.write_text(path, "old")
-    with pytest.raises(OSError, match=f"{path}: .*File too large"):
+    with full_disk(1000), pytest.raises(OSError, match=f"{path}: .*File too large"):
         files.write_text(path, "new" * 1000)
     assert os.listdir(tmp_path) == ["results.json"] and (tmp_path / "results.json").read_text() == "old"
 
@@ -47,13 +53,8 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path):
 
 
 def test_a_lock_that_cannot_be_written_is_named(tmp_path):
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
-    try:
-        with pytest.raises(OSError, match=f"{tmp_path}/lock: .*"), files.held(str(tmp_path)):
-            pytest.fail("held")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with full_disk(0), pytest.raises(OSError, match=f"{tmp_path}/lock: .*"), files.held(str(tmp_path)):
+        pytest.fail("held")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write to any directory")
