@@ -95,6 +95,8 @@ def test_info_counts_the_split(tmp_path):
     assert info["flipped_relations"] == [0, 1] and info["format_version"] == 1
     split = info["splits"]["train"]
     assert split.pop("source")["annotations"].startswith("annotations.json sha256:")
+    assert split.pop("bytes_per_shard") == [
+        (tmp_path / "out" / f"train-0000{k}-of-00002.tfrecord").stat().st_size for k in range(2)]
     assert split == {
         "num_images": 4,
         "num_boxes": 2 + 3 * 3,

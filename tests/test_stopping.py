@@ -27,8 +27,9 @@ def start(body: str) -> subprocess.Popen:
 
 
 def ended(process) -> tuple[int, str]:
-    out, err = process.communicate(timeout=60)
-    return process.returncode, out + err
+    # Not `communicate`, which misses what came together with the line that `start` has read.
+    output = process.stdout.read() + process.stderr.read()
+    return process.wait(60), output
 
 
 CATCH = """
