@@ -29,7 +29,7 @@ class Answer:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; coordinates and scores are rounded."""
-        return {"query": self.query, **{name: _rounded(value, 3 if name.endswith("scores") else 1)
+        return {"query": self.query, **{name: rounded(value, 3 if name.endswith("scores") else 1)
                                         for name, value in dataclasses.asdict(self).items() if name != "query"}}
 
 
@@ -52,9 +52,9 @@ class LabelledGraph:
     def as_dict(self) -> dict[str, Any]:
         """For JSON; coordinates and scores are rounded."""
         return {"entities": [{"box": box, "entity": name, "score": score} for box, name, score in zip(
-                    _rounded(self.boxes, 1), self.entities, _rounded(self.entity_scores, 3))],
+                    rounded(self.boxes, 1), self.entities, rounded(self.entity_scores, 3))],
                 "relations": [{"subject": i, "relation": name, "object": j, "score": score} for (i, name, j), score in
-                              zip(self.relations, _rounded(self.relation_scores, 3))]}
+                              zip(self.relations, rounded(self.relation_scores, 3))]}
 
 
 def best_first(boxes: np.ndarray, scores: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -66,7 +66,7 @@ def best_first(boxes: np.ndarray, scores: np.ndarray, chosen: np.ndarray) -> tup
 
 def draw(encoded: bytes, answers: Sequence[Answer]) -> Image.Image:
     """One panel per answer."""
-    image = Image.open(io.BytesIO(encoded)).convert("RGB")
+    image = picture(encoded)
     panels = [visualize.query_panel(image, a.query, None, (a.subject_boxes, a.object_boxes),
                                     (a.subject_scores, a.object_scores)) for a in answers]
     return visualize.grid(panels, columns=min(len(panels), 2))
@@ -88,5 +88,11 @@ def draw_graph(image, graph: LabelledGraph) -> Image.Image:
     return visualize.beside(picture, lines)
 
 
-def _rounded(values: np.ndarray, digits: int) -> list:
+def picture(encoded: bytes) -> Image.Image:
+    """An encoded image in RGB."""
+    return Image.open(io.BytesIO(encoded)).convert("RGB")
+
+
+def rounded(values: np.ndarray, digits: int) -> list:
+    """Nested lists for JSON."""
     return np.round(np.asarray(values, float), digits).tolist()

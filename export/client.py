@@ -41,7 +41,7 @@ def ask(dsg_client) -> None:
     for item in found:
         print(json.dumps(item.as_dict()) if FLAGS.json else _graph_text(item) if FLAGS.scene_graph else _text(item))
     if FLAGS.output:
-        visualize.save_png(answers.draw_graph(_picture(image), found[0]) if FLAGS.scene_graph
+        visualize.save_png(answers.draw_graph(answers.picture(image), found[0]) if FLAGS.scene_graph
                            else answers.draw(image, found), FLAGS.output)
 
 
@@ -50,14 +50,6 @@ def _roots() -> bytes | None:
         return b"" if FLAGS.tls else None
     with open(FLAGS.tls_roots, "rb") as file:
         return file.read()
-
-
-def _picture(encoded: bytes):
-    import io
-
-    from PIL import Image
-
-    return Image.open(io.BytesIO(encoded)).convert("RGB")
 
 
 def _text(answer) -> str:

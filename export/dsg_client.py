@@ -12,6 +12,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from dsg_tf.answers import Answer, LabelledGraph, best_first
+from dsg_tf.prediction.requests import Query
 from export.serving.status import sentence
 
 ROLES = ("subject", "object")
@@ -86,8 +87,11 @@ class DSGClient:
         Raises:
           ValueError: a query does not have three parts.
         """
-        triplets = [_parts(query) for query in queries]
-        words = {role: np.array([[triplet[k] for triplet in triplets]], object).reshape(1, -1)
+        parsed = [Query.parse(query) for query in queries]
+        for query in parsed:
+            if not query.is_whole:
+                raise ValueError(f'the query {query.text!r} is not of the form "subject, relation, object"')
+        words = {role: np.array([[query.parts[k] for query in parsed]], object).reshape(1, -1)
                  for k, role in enumerate(("subject", "relation", "object"))}
         if isinstance(image, EncodedImage):
             found = self.call("answer", {**image.tensors, **words})
@@ -132,10 +136,3 @@ class DSGClient:
         except grpc.RpcError as error:
             raise RequestError(error.code().name, sentence(error.details())) from error
         return {name: tf.make_ndarray(tensor) for name, tensor in response.outputs.items()}
-
-
-def _parts(query: str) -> list[str]:
-    parts = [part.strip() for part in query.split(",")]
-    if len(parts) != 3 or not all(parts):
-        raise ValueError(f'the query {query!r} is not of the form "subject, relation, object"')
-    return parts

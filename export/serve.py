@@ -61,6 +61,7 @@ def serve(stop: threading.Event) -> None:
     logging.info("serving %s: gRPC on %s:%d%s", FLAGS.model_name, FLAGS.host, grpc_server.port,
                  f", REST on {FLAGS.host}:{rest_server.port}" if rest_server else "")
     following = versions.follow(FLAGS.poll_seconds)
+    grpc_server.set_ready(versions.is_ready())
     while not stop.wait(1):
         grpc_server.set_ready(versions.is_ready())
     logging.info("stopping: answering what was accepted")

@@ -65,6 +65,11 @@ class Server:
         self.process.send_signal(signal.SIGTERM)
         assert self.process.wait(60) == 0, self.text()
 
+    def metrics(self):
+        url = f"http://127.0.0.1:{self.rest_port}/monitoring/prometheus/metrics"
+        with urllib.request.urlopen(url, timeout=30) as page:
+            return page.read().decode()
+
     def rest(self, path, value=None):
         body = None if value is None else value if isinstance(value, bytes) else json.dumps(value).encode()
         url = f"http://127.0.0.1:{self.rest_port}{path}"
@@ -260,8 +265,10 @@ def test_status_metadata_health_and_counters(server, client):
         {"version": "3", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}]
     described = server.rest("/v1/models/dsg/metadata")[1]["metadata"]["signature_def"]["signature_def"]
     assert described["encode"]["inputs"]["image"]["dtype"] == "DT_STRING"
-    with urllib.request.urlopen(f"http://127.0.0.1:{server.rest_port}/monitoring/prometheus/metrics", timeout=30) as page:
-        assert re.search(r'dsg_requests_total\{code="OK",signature="refer"\} [1-9]', page.read().decode())
+    with DSGClient(server.address, label="stable") as asking, pytest.raises(RequestError):
+        asking.call("any text at all", {})
+    assert re.search(r'dsg_requests_total\{code="OK",signature="refer"\} [1-9]', server.metrics())
+    assert "any text at all" not in server.metrics()
     assert re.search(r"ipv4:127.0.0.1:\d+ refer OK [\d.]+ ms: 1 images, 1 queries, version 3", server.text())
 
 
@@ -281,8 +288,7 @@ def test_requests_that_share_a_batch_do_not_share_errors(server, client):
 
     with concurrent.futures.ThreadPoolExecutor(12) as pool:
         list(pool.map(one, range(48)))
-    with urllib.request.urlopen(f"http://127.0.0.1:{server.rest_port}/monitoring/prometheus/metrics", timeout=30) as page:
-        text = page.read().decode()
+    text = server.metrics()
     batches, images = (float(re.search(rf"dsg_batch_images_{kind} ([\d.]+)", text).group(1)) for kind in ("count", "sum"))
     assert images > batches  # Some did share a batch.
 

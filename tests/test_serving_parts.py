@@ -107,7 +107,8 @@ def test_close_answers_what_waits():
 
 
 def test_slots_refuse_the_next_one_and_close_waits_for_the_last():
-    slots, entered, leave = Slots(1), threading.Event(), threading.Event()
+    refusals = []
+    slots, entered, leave = Slots(1, refusals.append), threading.Event(), threading.Event()
 
     def stay():
         with slots.one():
@@ -125,10 +126,11 @@ def test_slots_refuse_the_next_one_and_close_waits_for_the_last():
     assert time.monotonic() - start >= 0.2 and thread.is_alive()
     leave.set()
     slots.close(30)
-    assert not thread.is_alive() or thread.join() is None
+    thread.join(30)
+    assert not thread.is_alive()
     with pytest.raises(Status, match="stopping") as caught, slots.one():
         pass
-    assert caught.value.code == "UNAVAILABLE"
+    assert caught.value.code == "UNAVAILABLE" and refusals == ["RESOURCE_EXHAUSTED", "UNAVAILABLE"]
 
 
 def versions_of(path, numbers, policy=None, broken=()):
@@ -186,6 +188,24 @@ def test_a_broken_version_does_not_take_the_old_one_away_and_may_be_repaired(tmp
     (tmp_path / "2").rmdir()  # A rollback.
     versions.update()
     assert served(versions) == [1]
+
+
+def test_a_refused_reload_takes_nothing_away(tmp_path):
+    versions, loaded = versions_of(tmp_path, [1, 2], lambda p: p.specific.versions.append(1))
+    versions.update()
+    before = versions.find(model_pb2.ModelSpec(name="dsg"))
+    new = model_server_config_pb2.ModelServerConfig()
+    model = new.model_config_list.config.add(name="dsg", base_path=str(tmp_path))
+    model.version_labels["stable"] = 1  # Which the newest version, 2, is not.
+    with pytest.raises(Status, match="label stable: version 1 is not available"):
+        versions.reload(new)
+    assert 1 in served(versions)
+    versions.update()
+    assert served(versions) == [1] and versions.find(model_pb2.ModelSpec(name="dsg")) is before
+    assert loaded == [1, 2]  # 1 was not loaded again: it was never gone.
+    model.version_labels["stable"] = 2
+    versions.reload(new)
+    assert served(versions) == [2] and versions.find(model_pb2.ModelSpec(name="dsg", version_label="stable")).version == 2
 
 
 def test_a_server_needs_its_directory(tmp_path):

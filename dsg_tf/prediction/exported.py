@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from dsg_tf.answers import best_first, rounded
 from dsg_tf.prediction.requests import Query, Request
 
 ROLES = ("subject", "object")
@@ -115,20 +116,14 @@ def _answer(found: dict[str, np.ndarray]) -> dict[str, Any]:
     """One query's outputs, rounded: 0.01 pixels, 0.00001 of probability."""
     result = {}
     for k, role in enumerate(ROLES, start=1):
-        chosen = np.flatnonzero(found[f"{role}_mask"])
+        result |= {f"{role}_box": rounded(found[f"{role}_box"], 2), f"{role}_score": rounded(found[f"{role}_score"], 5)}
+        chosen = found[f"{role}_mask"]
         if "role_probabilities" in found:
-            scores = found["role_probabilities"][:, k]
-            chosen = chosen[np.argsort(-scores[chosen], kind="stable")]
-        result |= {f"{role}_box": _rounded(found[f"{role}_box"], 2),
-                   f"{role}_score": _rounded(found[f"{role}_score"], 5),
-                   f"{role}_boxes": _rounded(found["boxes"][chosen], 2)}
-        if "role_probabilities" in found:
-            result[f"{role}_scores"] = _rounded(scores[chosen], 5)
+            boxes, scores = best_first(found["boxes"], found["role_probabilities"][:, k], chosen)
+            result |= {f"{role}_boxes": rounded(boxes, 2), f"{role}_scores": rounded(scores, 5)}
+        else:
+            result[f"{role}_boxes"] = rounded(found["boxes"][chosen], 2)
     return result
-
-
-def _rounded(values, digits: int):
-    return np.round(np.asarray(values, np.float64), digits).tolist()
 
 
 def _each(function: Callable[[Sequence], list], items: Sequence, kind: str) -> list:

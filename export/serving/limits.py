@@ -48,21 +48,27 @@ class Slots:
 
     Args:
       count: how many.
+      on_refusal: called with the code.
     """
 
-    def __init__(self, count: int):
-        self._count, self._taken, self._closed = count, 0, False
+    def __init__(self, count: int, on_refusal=lambda code: None):
+        self._count, self._taken, self._closed, self._on_refusal = count, 0, False, on_refusal
         self._changed = threading.Condition()
 
     @contextlib.contextmanager
     def one(self):
         """A request's place, from its arrival to its answer."""
         with self._changed:
+            refusal = None
             if self._closed:
-                raise Status("UNAVAILABLE", "the server is stopping")
-            if self._taken == self._count:
-                raise Status("RESOURCE_EXHAUSTED", f"{self._count} requests are already being answered")
-            self._taken += 1
+                refusal = Status("UNAVAILABLE", "the server is stopping")
+            elif self._taken == self._count:
+                refusal = Status("RESOURCE_EXHAUSTED", f"{self._count} requests are already being answered")
+            else:
+                self._taken += 1
+        if refusal:
+            self._on_refusal(refusal.code)
+            raise refusal
         try:
             yield
         finally:

@@ -12,9 +12,11 @@ from tensorflow_serving.apis import predict_pb2
 from export.serving.batching import Batcher
 from export.serving.limits import Limits, Slots
 from export.serving.monitoring import Monitoring
-from export.serving.servable import Call
+from export.serving.servable import Call, DEFAULT_SIGNATURE
 from export.serving.status import Status
 from export.serving.versions import Versions
+
+UNKNOWN = "unknown"  # Of requests that are refused before their signature is found.
 
 
 class Predictor:
@@ -26,7 +28,7 @@ class Predictor:
 
     def __init__(self, versions: Versions, batcher: Batcher, limits: Limits, monitoring: Monitoring):
         self.versions, self.limits, self.monitoring = versions, limits, monitoring
-        self._batcher, self._slots = batcher, Slots(limits.concurrent)
+        self._batcher, self._slots = batcher, Slots(limits.concurrent, self._count_refusal)
 
     def slot(self):
         """A context: one of the requests that are being answered. Take it before the request's memory is taken.
@@ -52,25 +54,30 @@ class Predictor:
         Raises:
           Status: why there is none.
         """
-        start, code, size = time.monotonic(), "OK", ""
+        # Any text may stand in a request; only names that exist become labels, of which Prometheus keeps each.
+        start, signature, code, size = time.monotonic(), UNKNOWN, "INTERNAL", ""
         self.monitoring.in_flight.inc()
         try:
             servable = self.versions.find(request.model_spec)
+            servable.signature(request.model_spec.signature_name)
+            signature = request.model_spec.signature_name or DEFAULT_SIGNATURE
             call = servable.prepare(request, self.limits.check)
             size = f"{call.images} images, {call.queries} queries, version {servable.version}"
-            return _response(request.model_spec.name, call, self._outputs(call, start, seconds, on_start))
+            response = _response(request.model_spec.name, call, self._outputs(call, start, seconds, on_start))
+            code = "OK"
+            return response
         except Status as error:
             code, size = error.code, error.message
             raise
         finally:
             self.monitoring.in_flight.dec()
             elapsed = time.monotonic() - start
-            # Any text may stand in a request; only names that exist become labels, of which Prometheus keeps each.
-            known = code not in ("NOT_FOUND", "FAILED_PRECONDITION")
-            signature = (request.model_spec.signature_name or "serving_default") if known else "unknown"
             self.monitoring.requests.labels(signature, code).inc()
             self.monitoring.seconds.labels(signature).observe(elapsed)
             logging.info("%s %s %s %.1f ms: %s", caller, signature, code, 1000 * elapsed, size[:300])
+
+    def _count_refusal(self, code: str) -> None:
+        self.monitoring.requests.labels(UNKNOWN, code).inc()
 
     def _outputs(self, call: Call, start: float, seconds: float | None, on_start):
         future = self._batcher.submit(call, float("inf") if seconds is None else start + seconds)

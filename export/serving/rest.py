@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import re
+import sys
 import threading
 import urllib.parse
 
@@ -39,7 +40,7 @@ class Server:
     def __init__(self, predictor: Predictor, address: tuple[str, int], seconds: float):
         self._busy = _Busy()
         handler = type("Handler", (_Handler,), {"predictor": predictor, "seconds": seconds, "busy": self._busy})
-        self._server = http.server.ThreadingHTTPServer(address, handler)
+        self._server = _HttpServer(address, handler)
         self.port = self._server.server_port
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
@@ -48,6 +49,17 @@ class Server:
         self._server.shutdown()
         self._busy.wait_for_none(seconds)
         self._server.server_close()
+
+
+class _HttpServer(http.server.ThreadingHTTPServer):
+    request_queue_size = 128  # Clients that connect at once; with the library's 5 the others wait for a second.
+
+    def handle_error(self, request, client_address):
+        error = sys.exc_info()[1]
+        if isinstance(error, ConnectionError):  # The client went away: nobody is left to tell.
+            logging.info("%s: %s", client_address[0], error)
+        else:
+            logging.exception("%s: %s", client_address[0], error)
 
 
 class _Busy:

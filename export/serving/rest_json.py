@@ -53,12 +53,10 @@ def fill(request: predict_pb2.PredictRequest, value: dict[str, Any], expected) -
             raise Status("INVALID_ARGUMENT", f"inputs must be an object with {', '.join(sorted(expected))}")
         columns = {next(iter(expected)): columns}
     for name, column in columns.items():
-        # Of a name that is not an input the signature says so; its tensor may be of any type.
-        dtype = tf.as_dtype(expected[name].dtype) if name in expected else tf.string
         if name in expected:
-            request.inputs[name].CopyFrom(_tensor(name, column, dtype))
-        else:
-            request.inputs[name].dtype = dtype.as_datatype_enum
+            request.inputs[name].CopyFrom(_tensor(name, column, tf.as_dtype(expected[name].dtype)))
+        else:  # For the check against the signature to name.
+            request.inputs[name].SetInParent()
 
 
 def answer(response: predict_pb2.PredictResponse, in_rows: bool) -> bytes:

@@ -38,7 +38,8 @@ class Versions:
     """
 
     def __init__(self, config: model_server_config_pb2.ModelConfig, load=Servable):
-        _check_base_path(config.base_path)
+        if not os.path.isdir(config.base_path):
+            raise ValueError(f"{config.base_path} is not a directory of exported versions")
         self._config, self._load = config, load
         self._served: dict[int, Servable] = {}
         self._conditions: dict[int, Condition] = {}
@@ -55,17 +56,9 @@ class Versions:
         before it go on to serve.
         """
         with self._updating:
-            wanted = self._wanted()
-            for version in wanted:
-                if version not in self._served and not self._failed(version):
-                    self._start(version)
-            # What is served goes on while nothing else is there to serve in its place.
-            if any(version in self._served for version in wanted):
-                for version in sorted(set(self._served) - set(wanted)):
-                    self._stop(version)
-            for version in set(self._conditions) - set(wanted):
-                if self._failed(version):
-                    del self._conditions[version]
+            wanted = _wanted(self._config)
+            self._load_all(wanted)
+            self._keep_only(wanted)
 
     def follow(self, seconds: float) -> threading.Thread:
         """Updates at this interval, in a thread of its own, until `close`."""
@@ -88,27 +81,26 @@ class Versions:
         """Takes another configuration of the same model, as HandleReloadConfigRequest brings it.
 
         Raises:
-          Status: INVALID_ARGUMENT: not exactly one configuration, of this model, whose directory exists; or a label
-            of a version that is not loaded. The one before stays.
+          Status: INVALID_ARGUMENT: not exactly one configuration, of this model and its directory; or a label of a
+            version that is not loaded. Then nothing has changed.
         """
         models = config.model_config_list.config
         if len(models) != 1 or models[0].name != self.name:
             raise Status("INVALID_ARGUMENT", f"this server serves the one model {self.name}, not "
                          f"{', '.join(model.name for model in models) or 'none'}")
-        before = self._config
-        try:
-            _check_base_path(models[0].base_path)
-            if models[0].base_path != before.base_path:
-                raise ValueError(f"base_path={models[0].base_path} is not {before.base_path}, where this server began")
-            self._config = models[0]
-            self.update()
-            for label, version in models[0].version_labels.items():
-                if version not in self._served:
-                    raise ValueError(f"label {label}: version {version} is not available")
-        except ValueError as error:
-            self._config = before
-            self.update()
-            raise Status("INVALID_ARGUMENT", str(error)) from error
+        new = models[0]
+        if new.base_path != self._config.base_path:
+            raise Status("INVALID_ARGUMENT", f"base_path={new.base_path} is not {self._config.base_path}, where this "
+                         "server began")
+        with self._updating:
+            wanted = _wanted(new)
+            self._load_all(wanted)
+            for label, version in new.version_labels.items():
+                if version not in wanted or version not in self._served:
+                    # Nothing has been taken away yet; what was loaded for this goes with the next update.
+                    raise Status("INVALID_ARGUMENT", f"label {label}: version {version} is not available")
+            self._config = new
+            self._keep_only(wanted)
 
     def find(self, spec: model_pb2.ModelSpec) -> Servable:
         """The version that a request asks for: by number, by label, or the newest.
@@ -150,17 +142,19 @@ class Versions:
         """Whether some version is served."""
         return bool(self._served)
 
-    def _wanted(self) -> list[int]:
-        """Versions that the policy asks for, of those that are there."""
-        path, policy = self._config.base_path, self._config.model_version_policy
-        there = sorted(int(name) for name in os.listdir(path)
-                       if name.isdigit() and os.path.isdir(os.path.join(path, name)))
-        kind = policy.WhichOneof("policy_choice")
-        if kind == "all":
-            return there
-        if kind == "specific":
-            return [version for version in there if version in policy.specific.versions]
-        return there[-max(policy.latest.num_versions, 1):]
+    def _load_all(self, wanted: list[int]) -> None:
+        for version in wanted:
+            if version not in self._served and not self._failed(version):
+                self._start(version)
+
+    def _keep_only(self, wanted: list[int]) -> None:
+        # What is served goes on while nothing else is there to serve in its place.
+        if any(version in self._served for version in wanted):
+            for version in sorted(set(self._served) - set(wanted)):
+                self._stop(version)
+        for version in set(self._conditions) - set(wanted):
+            if self._failed(version):
+                del self._conditions[version]
 
     def _failed(self, version: int) -> bool:
         return version in self._conditions and bool(self._conditions[version].error)
@@ -186,6 +180,14 @@ class Versions:
         logging.info("%s: version %d is not served any more", self.name, version)
 
 
-def _check_base_path(path: str) -> None:
-    if not os.path.isdir(path):
-        raise ValueError(f"{path} is not a directory of exported versions")
+def _wanted(config: model_server_config_pb2.ModelConfig) -> list[int]:
+    """Versions that the policy asks for, of those that are there."""
+    path, policy = config.base_path, config.model_version_policy
+    there = sorted(int(name) for name in os.listdir(path)
+                   if name.isdigit() and os.path.isdir(os.path.join(path, name)))
+    kind = policy.WhichOneof("policy_choice")
+    if kind == "all":
+        return there
+    if kind == "specific":
+        return [version for version in there if version in policy.specific.versions]
+    return there[-max(policy.latest.num_versions, 1):]

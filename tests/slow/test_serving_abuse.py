@@ -4,6 +4,8 @@ import base64
 import collections
 import concurrent.futures
 import json
+import re
+import shutil
 import struct
 import time
 import zlib
@@ -130,6 +132,12 @@ class Attacker:
         request = request_of(self.inputs(rng), **{["name", "signature"][rng.integers(2)]: name})
         self.refused(request, {"NOT_FOUND", "FAILED_PRECONDITION"})
 
+    def send_unknown_label(self, rng):
+        """With a signature of any name, which no counter must keep."""
+        request = request_of(self.inputs(rng), signature=rng.bytes(5).hex())
+        request.model_spec.version_label = "canary"
+        self.refused(request)
+
     def send_missing_or_extra(self, rng):
         request = request_of(self.inputs(rng))
         if rng.integers(2):
@@ -171,8 +179,6 @@ def resident_mib(pid: int) -> float:
 
 
 def test_ten_thousand_requests(exported, tmp_path):
-    import shutil
-
     shutil.copytree(exported, tmp_path / "models" / "1")
     signature = tf.saved_model.load(exported).signatures["refer"]
     expected = {name: {key: value.numpy() for key, value in signature(**{
@@ -189,4 +195,6 @@ def test_ten_thousand_requests(exported, tmp_path):
               f"{[round(m) for m in memory]}; {dict(sorted(attacker.counts.items()))}")
         assert sum(attacker.counts.values()) == REQUESTS and min(attacker.counts.values()) > 50
         assert memory[-1] < 1.1 * memory[0] + 50
+        page = server.metrics()
+        assert set(re.findall(r'signature="(\w+)"', page)) <= {"refer", "answer", "encode", "serving_default", "unknown"}
         assert "Traceback" not in server.text() and " INTERNAL " not in server.text()
