@@ -41,7 +41,7 @@ class Concatenated(gpi.SplitDense):
         for value in inputs[2:]:
             shape = tf.broadcast_static_shape(shape, value.shape[:-1])
         repeated = [tf.broadcast_to(value, [*shape, value.shape[-1]]) for value in inputs]
-        return self.activation(tf.matmul(tf.concat(repeated, axis=-1), self.kernel) + self.bias)
+        return self.activation(tf.tensordot(tf.concat(repeated, axis=-1), self.kernel, axes=1) + self.bias)
 
 
 class ConcatenatedClassifier(heads.ReferringClassifier):
@@ -54,7 +54,7 @@ class ConcatenatedClassifier(heads.ReferringClassifier):
         pairs = tf.concat([tf.repeat(nodes[:, tf.newaxis], asked, axis=1),
                            tf.repeat(query[:, :, tf.newaxis], count, axis=2)], axis=-1)
         kernel = tf.concat([self.node.kernel, *tables], axis=0)
-        return self.logits(self.hidden(tf.nn.relu(tf.matmul(pairs, kernel) + self.node.bias)))
+        return self.logits(self.hidden(tf.nn.relu(tf.tensordot(pairs, kernel, axes=1) + self.node.bias)))
 
 
 def main(_):

@@ -37,7 +37,9 @@ class SplitDense(keras.layers.Layer):
 
     def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
         kernels = tf.split(tf.cast(self.kernel, self.compute_dtype), self.sizes, axis=0)
-        products = [tf.matmul(tf.cast(value, self.compute_dtype), kernel) for value, kernel in zip(inputs, kernels)]
+        # Not tf.matmul: the gradient of its batches holds a copy of the kernel for each.
+        products = [tf.tensordot(tf.cast(value, self.compute_dtype), kernel, axes=1)
+                    for value, kernel in zip(inputs, kernels)]
         return self.activation(sum(products) + tf.cast(self.bias, self.compute_dtype))
 
 
