@@ -2,9 +2,10 @@
 
     python benchmarks/graph_layer.py [--boxes=32 --queries=32] [--seconds=10]
 
-Here the first layer of a network on a concatenation is a sum of products, with those of the nodes and of the query
-computed once each. The textbook forms repeat and concatenate: ``[z_i; z_ij; z_j]`` for all n^2 pairs, ``[z'_i; query]``
-with one-hot queries for all Q x n. Results and gradients are compared before anything is timed.
+Here the first layer of a network on a concatenation is a sum of products: those of the nodes and of the query are
+computed once each, those of a pair once for both directions. The textbook forms repeat and concatenate:
+``[z_i; z_ij; z_j]`` for all n^2 pairs, ``[z'_i; query]`` with one-hot queries for all Q x n. Results and gradients are
+compared before anything is timed.
 
 The achieved rate counts matrix products only, forward and backward, and is compared with a plain product in the same
 rounds.
@@ -17,6 +18,7 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import json
+import operator
 import statistics
 from unittest import mock
 
@@ -26,17 +28,19 @@ import tensorflow as tf
 import timing
 from absl import app, flags
 
-from dsg_tf import gpi, heads
+from dsg_tf import gpi, heads, pairs
 
 FLAGS = flags.FLAGS
 ENTITIES, RELATIONS = 100, 70  # Of Visual Genome and VRD.
 NODE_UNITS, COORDINATES = 1024, 4
+NODES_AND_EDGES = operator.itemgetter("nodes", "edges")
 
 
 class Concatenated(gpi.SplitDense):
     """The textbook form: repeats its inputs to one shape, concatenates them, multiplies once."""
 
     def call(self, inputs):
+        inputs = [pairs.spread(value) if k == self.unordered else value for k, value in enumerate(inputs)]
         shape = tf.broadcast_static_shape(inputs[0].shape[:-1], inputs[1].shape[:-1])
         for value in inputs[2:]:
             shape = tf.broadcast_static_shape(shape, value.shape[:-1])
@@ -61,13 +65,12 @@ def main(_):
     count, queries, size = FLAGS.boxes, FLAGS.queries, FLAGS.units
     rng = np.random.default_rng(0)
     random = lambda *shape: tf.constant(rng.normal(size=shape), tf.float32)
-    graph_inputs = (random(1, count, size + COORDINATES), random(1, count, count, size + COORDINATES),
+    graph_inputs = (random(1, count, size + COORDINATES), random(1, count * (count + 1) // 2, size + COORDINATES),
                     tf.ones([1, count], tf.bool))
     asked = tf.constant(rng.integers(0, RELATIONS, [1, queries, 3]), tf.int32)
     report = {"boxes": count, "queries": queries, "units": size, "machine": machine.describe("tensorflow")}
     report["graph_layer"] = _compare(_graph(size, textbook=False), _graph(size, textbook=True),
-                                     lambda layer, *values: [layer(*values)[name] for name in ("nodes", "edges")],
-                                     graph_inputs)
+                                     lambda layer, *values: [*NODES_AND_EDGES(layer(*values))], graph_inputs)
     own, textbook = (kind(ENTITIES, RELATIONS, size) for kind in (heads.ReferringClassifier, ConcatenatedClassifier))
     nodes = random(1, count, NODE_UNITS)
     for layer in (own, textbook):
@@ -78,7 +81,7 @@ def main(_):
 
 def _graph(size, textbook):
     with mock.patch.object(gpi, "SplitDense", Concatenated if textbook else gpi.SplitDense):
-        return gpi.GraphLayer(hidden_units=size, units=size, node_units=NODE_UNITS, attention="feature")
+        return gpi.GraphLayer(hidden_units=size, units=size, node_units=NODE_UNITS, attention="feature", unordered_edges=True)
 
 
 def _compare(own, textbook, call, inputs):

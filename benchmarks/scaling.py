@@ -63,8 +63,9 @@ def _of_boxes(count):
         pairs = tf.function(regions.PairFeatures(FLAGS.units, stride=STRIDE, op=op))
         calls[op] = lambda pairs=pairs: pairs(feature_map, boxes)
     layer = tf.function(gpi.GraphLayer(hidden_units=FLAGS.units, units=FLAGS.units, node_units=NODE_UNITS,
-                                       attention="feature"))
-    nodes, edges = _random(1, count, FLAGS.units + COORDINATES), _random(1, count, count, FLAGS.units + COORDINATES)
+                                       attention="feature", unordered_edges=True))
+    nodes = _random(1, count, FLAGS.units + COORDINATES)
+    edges = _random(1, count * (count + 1) // 2, FLAGS.units + COORDINATES)
     valid = tf.ones([1, count], tf.bool)
     calls["graph layer"] = lambda: layer(nodes, edges, valid)
     return calls

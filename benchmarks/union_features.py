@@ -32,7 +32,7 @@ from absl import app, flags
 from official.vision.ops import spatial_transform_ops
 
 from dsg_tf import boxes as box_lib
-from dsg_tf import regions
+from dsg_tf import pairs, regions
 from dsg_tf.keras import keras
 
 tf.get_logger().setLevel("ERROR")  # It warns of functions in a loop.
@@ -99,7 +99,7 @@ class ProgramsOwn(keras.layers.Layer):
         self.pairs = regions.PairFeatures(features, stride=2**LEVEL, op=op)
 
     def call(self, feature_map, boxes):
-        return self.pairs(feature_map, boxes)[0]
+        return pairs.spread(self.pairs(feature_map, boxes)[0])
 
 
 class Textbook(keras.layers.Layer):
@@ -125,13 +125,11 @@ class RoiAlign(keras.layers.Layer):
 
     def call(self, feature_map, boxes):
         count = boxes.shape[1]
-        first, second = np.triu_indices(count)
+        first, second = pairs.indices(count)
         unions = box_lib.union(tf.gather(boxes, first, axis=1), tf.gather(boxes, second, axis=1))
         crops = spatial_transform_ops.multilevel_crop_and_resize({str(LEVEL): feature_map}, unions, regions.SAMPLES)
         pooled = tf.reduce_mean(self.convolution(crops), axis=(2, 3))
-        index = np.zeros([count, count], np.int32)
-        index[first, second] = index[second, first] = np.arange(len(first))
-        return tf.gather(pooled, index, axis=1)
+        return pairs.spread(pooled)
 
 
 def _inputs(count, size):

@@ -40,7 +40,7 @@ def _graph_model(config: Config, num_entities: int, num_relations: int) -> dsg.D
                                                **region),
         pair_features=regions.PairFeatures(config.feature_size, name="pair_features", **region) if has_graph else None,
         graph=gpi.GraphLayer(hidden_units=config.hidden_units, units=config.gpi_units, node_units=config.node_units,
-                             attention=config.gpi_attention, name="graph") if has_graph else None,
+                             attention=config.gpi_attention, unordered_edges=True, name="graph") if has_graph else None,
         classifier=two_step.GraphMatcher(name="classifier") if config.model == "two_step" else
         heads.ReferringClassifier(num_entities, num_relations, config.hidden_units, pair_units, name="classifier"),
         describe_pairs=keras.layers.Dense(pair_units, name="describe_pairs") if pair_units else None,

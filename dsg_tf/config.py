@@ -105,7 +105,9 @@ class Config:
     # Optimisation.
     optimizer: str = _setting("sgd", "Keras optimizer; lamb and lookahead (over adam) need the extra [addons]",
                               ("sgd", "adamw", "rmsprop", "lamb", "lookahead"))
-    learning_rate: float = _setting(1e-3, "peak learning rate, for the global batch", minimum=0)
+    learning_rate: float = _setting(1e-3, "peak learning rate", minimum=0)
+    base_batch_size: int = _setting(0, "batch that --learning_rate is meant for: it is scaled in proportion to "
+                                       "--batch_size (Goyal et al. 2017); 0: for --batch_size, as it is", minimum=0)
     schedule: str = _setting("stepwise", "halved --num_halvings times at equal distances, or a cosine to zero",
                              ("stepwise", "cosine"))
     num_halvings: int = _setting(4, "of the stepwise schedule", minimum=0)
@@ -119,12 +121,18 @@ class Config:
     jit_compile: bool = _setting(False, "compile the forward and backward pass with XLA, which draws "
                                              "other random RPN samples")
     batch_size: int = _setting(1, "images a step, over all devices", minimum=1)
+    accumulation: int = _setting(1, "parts in which a device takes its images of a step, one after another: the same "
+                                    "step in less memory", minimum=1)
     epochs: float = _setting(20.0, "passes over the training split", minimum=0)
     init_checkpoint: str = _setting("", "checkpoint to start from: Model Garden's, or one of this program")
     init_modules: tuple[str, ...] = _setting(("all",), "what to read from it: backbone, decoder, rpn_head, all, or "
                                                               "matching (what a model of this program has of it)")
 
     # Run.
+    strategy: str = _setting("mirrored", "devices: all GPUs of this machine, or its CPU; one of them; those of the "
+                                         "workers that the environment's TF_CONFIG names; a TPU",
+                             ("mirrored", "one_device", "multi_worker_mirrored", "tpu"))
+    tpu: str = _setting("", "name or address of the TPU of --strategy=tpu; empty: this machine's")
     log_steps: int = _setting(20, "steps between progress lines and scalars", minimum=1)
     checkpoint_steps: int = _setting(500, "steps between checkpoints", minimum=1)
     eval_steps: int = _setting(2000, "steps between evaluations on the validation split; 0: only at the end", minimum=0)
@@ -145,6 +153,11 @@ class Config:
     def system(self) -> str:
         """The name of the system and, after a "-", of what is hidden from it."""
         return f"{self.model}-{self.hide}" if self.hide else self.model
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """The learning rate of this batch size."""
+        return self.learning_rate * (self.batch_size / self.base_batch_size if self.base_batch_size else 1.0)
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2)
@@ -192,6 +205,9 @@ def _check_together(config: Config) -> None:
     if config.jit_compile and config.model == "ssas":
         raise ValueError("--jit_compile does not go with --model=ssas, which gathers maps by relation: XLA needs fixed "
                          "shapes")
+    if config.accumulation > 1 and config.batch_norm == "sync":
+        raise ValueError(f"--accumulation={config.accumulation} does not go with --batch_norm=sync: the parts of a step "
+                         "are not normalised together")
     if not 0 <= config.ema_decay < 1:
         raise ValueError(f"--ema_decay={config.ema_decay} must be in [0, 1)")
 

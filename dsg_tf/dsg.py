@@ -81,7 +81,7 @@ class DSG(keras.Model):
         if self.graph is not None:
             pairs, unions = self.pair_features(features, found["proposals"])
             graph = self.graph(_append_coordinates(entities, found["proposals"], image_size[:, tf.newaxis]),
-                               _append_coordinates(pairs, unions, image_size[:, tf.newaxis, tf.newaxis]),
+                               _append_coordinates(pairs, unions, image_size[:, tf.newaxis]),
                                found["valid"])
         deltas, refined = self.refiner(entities if self.refine_features else graph["nodes"], found["proposals"])
         result = {**found, **graph, "deltas": deltas, "boxes": box_lib.clip(refined, image_size)}

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from dsg_tf import pairs
 from dsg_tf.keras import keras
 
 NEGATIVE = -1e9  # Logit of what gets no weight; finite, so that a softmax over nothing else stays finite.
@@ -24,11 +25,16 @@ class SplitDense(keras.layers.Layer):
 
     The inputs broadcast against each other: what depends on a node is multiplied once per node, not once per pair.
     Its kernel is the textbook layer's, ``[sum of input sizes, units]``.
+
+    Args:
+      units: outputs.
+      activation: as in Keras.
+      unordered: number of the input that has a row for each unordered pair (`pairs.indices`); none: None.
     """
 
-    def __init__(self, units: int, activation=None, **kwargs):
+    def __init__(self, units: int, activation=None, unordered: int | None = None, **kwargs):
         super().__init__(**kwargs)
-        self.units, self.activation = units, keras.activations.get(activation)
+        self.units, self.activation, self.unordered = units, keras.activations.get(activation), unordered
 
     def build(self, input_shapes):
         self.sizes = [shape[-1] for shape in input_shapes]
@@ -40,15 +46,17 @@ class SplitDense(keras.layers.Layer):
         # Not tf.matmul: the gradient of its batches holds a copy of the kernel for each.
         products = [tf.tensordot(tf.cast(value, self.compute_dtype), kernel, axes=1)
                     for value, kernel in zip(inputs, kernels)]
+        if self.unordered is not None:
+            products[self.unordered] = pairs.spread(products[self.unordered])
         return self.activation(sum(products) + tf.cast(self.bias, self.compute_dtype))
 
 
 class SplitMLP(keras.layers.Layer):
     """Two fully connected layers on a concatenation: `SplitDense` with ReLU, then linear."""
 
-    def __init__(self, hidden_units: int, units: int, **kwargs):
+    def __init__(self, hidden_units: int, units: int, unordered: int | None = None, **kwargs):
         super().__init__(**kwargs)
-        self.hidden = SplitDense(hidden_units, activation="relu", name="hidden")
+        self.hidden = SplitDense(hidden_units, activation="relu", unordered=unordered, name="hidden")
         self.out = keras.layers.Dense(units, name="out")
 
     def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
@@ -61,19 +69,20 @@ class Aggregate(keras.layers.Layer):
     Args:
       attention: "feature" (a softmax over the axis for each feature), "neighbor" (one weight per element), or "none"
         (the plain sum of equation 1).
+      unordered: see `SplitDense`.
     """
 
-    def __init__(self, hidden_units: int, units: int, *, attention: str, **kwargs):
+    def __init__(self, hidden_units: int, units: int, *, attention: str, unordered: int | None = None, **kwargs):
         super().__init__(**kwargs)
-        self.values = SplitMLP(hidden_units, units, name="values")
+        self.values = SplitMLP(hidden_units, units, unordered, name="values")
         scores = {"feature": units, "neighbor": 1, "none": 0}[attention]
-        self.scores = SplitMLP(hidden_units, scores, name="scores") if scores else None
+        self.scores = SplitMLP(hidden_units, scores, unordered, name="scores") if scores else None
 
     def call(self, inputs: Sequence[tf.Tensor], mask: tf.Tensor, axis: int):
         """Aggregates.
 
         Args:
-          inputs: tensors that broadcast to ``[B, ..., features]``.
+          inputs: tensors that broadcast to ``[B, ..., features]``; pairs may come unordered.
           mask: bool, of the broadcast shape without features: what takes part.
           axis: the axis to sum over.
 
@@ -98,21 +107,25 @@ class GraphLayer(keras.layers.Layer):
       units: outputs of phi and alpha.
       node_units: outputs of rho.
       attention: see `Aggregate`.
+      unordered_edges: both directions of an edge have the same features, and come as one row.
     """
 
-    def __init__(self, *, hidden_units: int, units: int, node_units: int, attention: str, **kwargs):
+    def __init__(self, *, hidden_units: int, units: int, node_units: int, attention: str,
+                 unordered_edges: bool = False, **kwargs):
         super().__init__(**kwargs)
-        self.phi = Aggregate(hidden_units, units, attention=attention, name="phi")
+        self.phi = Aggregate(hidden_units, units, attention=attention, unordered=1 if unordered_edges else None,
+                             name="phi")
         self.alpha = Aggregate(hidden_units, units, attention=attention, name="alpha")
         self.rho_entity = SplitMLP(hidden_units, node_units, name="rho_entity")
-        self.rho_relation = SplitMLP(hidden_units, node_units, name="rho_relation")
+        self.rho_relation = SplitMLP(hidden_units, node_units, 0 if unordered_edges else None, name="rho_relation")
 
     def call(self, nodes, edges, valid) -> dict[str, tf.Tensor]:
         """Transforms a graph; equivariant to a permutation of its nodes.
 
         Args:
           nodes: ``[B, N, .]``, z_i.
-          edges: ``[B, N, N, .]``, z_ij; axis 1 is the subject, axis 2 the object.
+          edges: z_ij, ``[B, N, N, .]``, axis 1 the subject, axis 2 the object; or ``[B, N (N + 1) / 2, .]``, a row for
+            each of `pairs.indices`.
           valid: bool ``[B, N]``; other nodes influence nothing.
 
         Returns:

@@ -21,14 +21,14 @@ def make_schedule(config: Config, total_steps: int):
     Halvings at equal distances or a cosine, after a linear warm-up.
     """
     if config.schedule == "cosine":
-        schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate, max(total_steps, 1))
+        schedule = keras.optimizers.schedules.CosineDecay(config.peak_learning_rate, max(total_steps, 1))
     elif config.num_halvings == 0:
-        schedule = config.learning_rate
+        schedule = config.peak_learning_rate
     else:
         pieces = config.num_halvings + 1
         schedule = keras.optimizers.schedules.PiecewiseConstantDecay(
             [total_steps * k // pieces for k in range(1, pieces)],
-            [config.learning_rate * 0.5**k for k in range(pieces)])
+            [config.peak_learning_rate * 0.5**k for k in range(pieces)])
     if config.warmup_steps:
         return lr_schedule.LinearWarmup(schedule, warmup_learning_rate=0.0, warmup_steps=config.warmup_steps)
     return schedule

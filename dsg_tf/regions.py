@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from dsg_tf import boxes as box_lib
-from dsg_tf import integrals
+from dsg_tf import integrals, pairs
 from dsg_tf.keras import keras
 
 SAMPLES = 7  # Bins a side of the paper's ROI-Align; one sample at the centre of each.
@@ -127,7 +127,7 @@ class EntityFeatures(keras.layers.Layer):
 
 
 class PairFeatures(keras.layers.Layer):
-    """``f_ij`` of the union box of each pair. The union is symmetric, so each unordered pair is pooled once."""
+    """``f_ij`` of the union box of each pair. The union is symmetric: each unordered pair is pooled once."""
 
     def __init__(self, feature_size: int, *, stride: int, op: str, **kwargs):
         super().__init__(**kwargs)
@@ -142,12 +142,8 @@ class PairFeatures(keras.layers.Layer):
           boxes: float32 ``[B, N, 4]``, pixels.
 
         Returns:
-          ``[B, N, N, D]`` features and float32 ``[B, N, N, 4]`` union boxes; axis 1 is the subject, axis 2 the object.
+          ``[B, P, D]`` features and float32 ``[B, P, 4]`` union boxes, rows in the order of `pairs.indices`.
         """
-        count = boxes.shape[1]
-        first, second = np.triu_indices(count)
+        first, second = pairs.indices(boxes.shape[1])
         unions = box_lib.union(tf.gather(boxes, first, axis=1), tf.gather(boxes, second, axis=1))
-        pooled = tf.reshape(self.pooling(features, unions), [-1, len(first), self.feature_size])
-        index = np.zeros([count, count], np.int32)
-        index[first, second] = index[second, first] = np.arange(len(first))
-        return tf.gather(pooled, index, axis=1), tf.gather(unions, index, axis=1)
+        return tf.reshape(self.pooling(features, unions), [-1, len(first), self.feature_size]), unions

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from dsg_tf import build, checkpoints, evaluation, files, results, training
+from dsg_tf import build, checkpoints, distribution, evaluation, files, results, training
 from dsg_tf import config as config_lib
 from dsg_tf.data import integrity, prepare, sources
 from dsg_tf.data.records import DatasetInfo
@@ -23,24 +24,34 @@ def train_and_evaluate(config: config_lib.Config) -> str:
     Raises:
       ValueError: the settings, the data or the model directory do not allow it, or another process trains there.
     """
-    with files.held(config.model_dir):
-        info = load_data(config)
+    strategy = distribution.make_strategy(config)
+    chief = distribution.is_chief(strategy)
+    with files.held(config.model_dir) if chief else contextlib.nullcontext():
+        if not chief:
+            distribution.of_all_workers(strategy, 0)
+        info = load_data(config)  # On a disk that the workers share, the first one has rendered what is to be rendered.
+        if chief:
+            distribution.of_all_workers(strategy, 0)
         with integrity.naming_broken_shards(info, config.data_dir):
-            return _train_and_evaluate(config, info)
+            return _train_and_evaluate(config, info, strategy)
 
 
-def _train_and_evaluate(config: config_lib.Config, info: DatasetInfo) -> str:
+def _train_and_evaluate(config: config_lib.Config, info: DatasetInfo, strategy: tf.distribute.Strategy) -> str:
     # On GPUs the gradient of crop_and_resize has no deterministic form.
     if config.roi_op != "crop_and_resize" or not tf.config.list_physical_devices("GPU"):
         tf.config.experimental.enable_op_determinism()
     check_same_run(config, info)
-    trainer = training.Trainer(config, info, tf.distribute.MirroredStrategy(), Validation(config, info))
-    config.save(config.model_dir)
-    checkpoints.save_vocabulary(config.model_dir, info.vocabulary)
+    chief = distribution.is_chief(strategy)
+    trainer = training.Trainer(config, info, strategy, Validation(config, info, chief))
+    if chief:
+        config.save(config.model_dir)
+        checkpoints.save_vocabulary(config.model_dir, info.vocabulary)
     parameters = build.count_parameters(trainer.model)
     logging.info("parameters: %s", ", ".join(f"{name} {count:,}" for name, count in parameters.items()))
     trainer.train()
-    return final_evaluation(config, info)
+    table = final_evaluation(config, info) if chief else "trained; the first worker evaluates"
+    distribution.of_all_workers(strategy, 0)  # A worker that ends is a fault to those that have not.
+    return table
 
 
 def load_data(config: config_lib.Config) -> DatasetInfo:
@@ -75,7 +86,7 @@ def check_same_run(config: config_lib.Config, info: DatasetInfo) -> None:
         return
     before = config_lib.load(config.model_dir)
     free = {"data_dir", "log_steps", "checkpoint_steps", "eval_steps", "eval_images", "eval_batch_size",
-            "profile_steps", "init_checkpoint", "model_dir"}
+            "profile_steps", "init_checkpoint", "model_dir", "strategy", "tpu", "accumulation"}
     differing = [f"--{name} was {getattr(before, name)}, now {getattr(config, name)}"
                  for name in vars(config) if name not in free and getattr(before, name) != getattr(config, name)]
     if differing:
@@ -89,9 +100,10 @@ def check_same_run(config: config_lib.Config, info: DatasetInfo) -> None:
 class Validation:
     """Evaluates on the validation split during training and shows the result in TensorBoard."""
 
-    def __init__(self, config: config_lib.Config, info: DatasetInfo):
+    def __init__(self, config: config_lib.Config, info: DatasetInfo, chief: bool = True):
         self.config, self.info = config, info
-        self.writer = tf.summary.create_file_writer(os.path.join(config.model_dir, "val"))
+        self.writer = (tf.summary.create_file_writer(os.path.join(config.model_dir, "val")) if chief
+                       else tf.summary.create_noop_writer())
 
     def __call__(self, model, step: int) -> dict[str, float]:
         if "val" not in self.info.splits:

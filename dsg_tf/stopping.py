@@ -18,6 +18,7 @@ _SAME_WISH_SECONDS = 1.0
 
 _asked: int | None = None
 _postponed = False
+_until_agreed = False
 
 
 class Stopped(BaseException):
@@ -58,14 +59,23 @@ def stop_with_parent() -> None:
 
 
 @contextlib.contextmanager
-def postponed() -> Iterator[None]:
-    """Inside the block `Stopped` is raised by `check` only: for work that must not be cut at any place."""
-    global _postponed  # pylint: disable=global-statement
-    _postponed = True
+def postponed(until_agreed: bool = False) -> Iterator[None]:
+    """Inside the block `Stopped` is raised by `check` only: for work that must not be cut at any place.
+
+    Args:
+      until_agreed: nor by `check`: several processes work in step, and must first agree on where to stop (`asked`).
+    """
+    global _postponed, _until_agreed  # pylint: disable=global-statement
+    _postponed, _until_agreed = True, until_agreed
     try:
         yield
     finally:
-        _postponed = False
+        _postponed = _until_agreed = False
+
+
+def asked() -> bool:
+    """Whether this process has been asked to stop."""
+    return _asked is not None
 
 
 def check() -> None:
@@ -74,7 +84,7 @@ def check() -> None:
     Raises:
       Stopped: the process has been asked to.
     """
-    if _asked is not None:
+    if asked() and not _until_agreed:
         raise Stopped
 
 

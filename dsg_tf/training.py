@@ -9,13 +9,14 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import tempfile
 import time
 from collections.abc import Callable
 
 import tensorflow as tf
 from absl import logging
 
-from dsg_tf import build, checkpoints, metrics, optimizers, stopping
+from dsg_tf import build, checkpoints, distribution, gradients, optimizers, stopping
 from dsg_tf.config import Config
 from dsg_tf.data import pipeline
 from dsg_tf.data.records import DatasetInfo
@@ -42,9 +43,12 @@ class Trainer:
     def __init__(self, config: Config, info: DatasetInfo, strategy: tf.distribute.Strategy,
                  evaluate: Callable[..., dict[str, float]]):
         self.config, self.info, self.strategy, self.evaluate = config, info, strategy, evaluate
-        if config.batch_size % strategy.num_replicas_in_sync:
-            raise ValueError(f"--batch_size={config.batch_size} must be a multiple of the number of devices, "
-                             f"{strategy.num_replicas_in_sync}")
+        self._worker = (0, 1)  # Number, of how many.
+        devices = strategy.num_replicas_in_sync
+        if config.batch_size % (devices * config.accumulation):
+            parts = f" times --accumulation={config.accumulation}" if config.accumulation > 1 else ""
+            raise ValueError(f"--batch_size={config.batch_size} must be a multiple of the number of devices, {devices}"
+                             f"{parts}")
         self.num_images = info.splits["train"].num_images
         self.total_steps = math.ceil(config.epochs * self.num_images / config.batch_size)
         vocabulary = info.vocabulary
@@ -60,17 +64,14 @@ class Trainer:
             self.average = (optimizers.MovingAverage(self.model.variables, config.ema_decay)
                             if config.ema_decay else None)
             self.step = tf.Variable(0, dtype=tf.int64, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
-        self.losses = build.build_losses(config, self.model, len(vocabulary.relations))
+        self.compute = gradients.Gradients(
+            self.model, build.build_losses(config, self.model, len(vocabulary.relations)), strategy,
+            clip_norm=config.clip_norm, parts=config.accumulation, jit_compile=config.jit_compile)
         items = {"model": self.model, "optimizer": self.optimizer, "step": self.step}
         if self.average is not None:
             items["average"] = self.average
-        directory = checkpoints.checkpoint_dir(config.model_dir)
-        checkpoints.remove_unfinished(directory)
         self.checkpoint = tf.train.Checkpoint(**items)
-        self.manager = tf.train.CheckpointManager(self.checkpoint, directory, max_to_keep=2)
-        # Not a function of its own without XLA: batch norm over all devices cannot stand inside one.
-        self._forward_backward = (tf.function(self._replica_gradients, jit_compile=True) if config.jit_compile
-                                  else self._replica_gradients)
+        self.manager = self._make_manager()
 
     def train(self) -> None:
         """Trains to the last step, from the last checkpoint in the model directory where there is one.
@@ -81,17 +82,38 @@ class Trainer:
           ValueError: there are checkpoints, but none that can be read.
           OSError: a checkpoint cannot be written.
         """
-        saved = checkpoints.newest(self.manager.directory)
+        first = self._restore()
+        if first < self.total_steps:
+            with stopping.postponed(until_agreed=distribution.num_workers(self.strategy) > 1):
+                self._train_from(first)
+
+    def _restore(self) -> int:
+        """Reads the last checkpoint, where there is one; returns its step."""
+        distribution.of_all_workers(self.strategy, 0)  # The first one has tidied the directory.
+        saved = checkpoints.newest(checkpoints.checkpoint_dir(self.config.model_dir))
         if saved is not None:
             self.checkpoint.restore(saved).assert_existing_objects_matched()
             logging.info("resuming after step %d from %s", int(self.step.numpy()), saved)
-        if int(self.step.numpy()) < self.total_steps:
-            with stopping.postponed():
-                self._train_from(int(self.step.numpy()))
+        step = int(self.step.numpy())
+        steps = distribution.of_all_workers(self.strategy, step)
+        if len(set(steps)) > 1:
+            raise ValueError(f"--model_dir={self.config.model_dir} is not the same for all workers: the steps of their "
+                             f"last checkpoints are {', '.join(map(str, steps))}")
+        return step
+
+    def _make_manager(self) -> tf.train.CheckpointManager:
+        directory = checkpoints.checkpoint_dir(self.config.model_dir)
+        if distribution.is_chief(self.strategy):
+            checkpoints.remove_unfinished(directory)
+        else:  # The workers save together, since they have statistics to reduce; what the others write is not kept.
+            self._not_kept = tempfile.TemporaryDirectory()
+            directory = self._not_kept.name
+        return tf.train.CheckpointManager(self.checkpoint, directory, max_to_keep=2)
 
     def _train_from(self, first: int) -> None:
-        batches = iter(self.strategy.experimental_distribute_dataset(self._batches(first)))
-        writer = tf.summary.create_file_writer(os.path.join(self.config.model_dir, "train"))
+        batches = iter(self.strategy.distribute_datasets_from_function(lambda context: self._batches(first, context)))
+        writer = (tf.summary.create_file_writer(os.path.join(self.config.model_dir, "train"))
+                  if distribution.is_chief(self.strategy) else tf.summary.create_noop_writer())
         progress = _Progress(self.config.batch_size, self.total_steps, first)
         with writer.as_default():
             tf.summary.text("config", _as_markdown(self.config), step=first)
@@ -102,39 +124,42 @@ class Trainer:
                     self._log(scalars, step, progress)
                 try:
                     self._after_step(step)
-                    stopping.check()
+                    self._check_stop()
                 except stopping.Stopped as stopped:
                     self._save(step)
                     raise stopping.Stopped(f"at step {step}") from stopped
 
-    def _batches(self, first_step: int) -> tf.data.Dataset:
+    def _check_stop(self) -> None:
+        """Raises `stopping.Stopped` in all workers where one was asked to stop."""
+        if any(distribution.of_all_workers(self.strategy, int(stopping.asked()))):
+            raise stopping.Stopped
+
+    def _batches(self, first_step: int, context: tf.distribute.InputContext) -> tf.data.Dataset:
+        """This worker's share of the batches, a device at a time."""
+        self._worker = (context.input_pipeline_id, context.num_input_pipelines)
         spec = build.input_spec(self.config, self.info, "train", training=True)
         shards = self.info.shard_paths(self.config.data_dir, "train")
         return pipeline.train_batches(shards, spec, self.config.batch_size, self.config.seed, first_step,
-                                      self.num_images)
+                                      self.num_images, worker=self._worker,
+                                      devices=context.num_replicas_in_sync // context.num_input_pipelines)
 
     def _checked_step(self, batch, step: int) -> dict[str, float]:
         """One step: gradients, check, update."""
-        gradients, scalars = self.compute(batch)
-        scalars = {name: float(value) for name, value in scalars.items()}
+        summed, scalars = self.compute(batch)
         for name, value in scalars.items():
             if not math.isfinite(value):
                 raise NonFiniteError(
                     f"step {step}: {name} is {value}, the other values are {scalars}. {self._culprits(batch, step)}. "
                     f"The weights are still those of step {step - 1}; {self._last_checkpoint()}.")
-        self.apply(gradients)
+        self.apply(summed)
         return scalars
 
     def _culprits(self, batch, step: int) -> str:
-        """Which images of a batch have values that are not finite by themselves."""
+        """Which images of a batch have values that are not finite by themselves; a worker knows of its own images."""
         shards = self.info.shard_paths(self.config.data_dir, "train")
-        ids = pipeline.training_ids(shards, self.config.batch_size, self.config.seed, step - 1, self.num_images)
-        rows = {name: tf.concat(self.strategy.experimental_local_results(value), 0) for name, value in batch.items()}
-        found = []
-        for row, image_id in enumerate(ids):
-            _, scalars = self.compute(self._repeated(rows, row))
-            if not all(math.isfinite(value) for value in scalars.values()):
-                found.append(image_id)
+        ids = pipeline.training_ids(shards, self.config.batch_size, self.config.seed, step - 1, self.num_images,
+                                    self._worker)
+        found = [ids[row] for row in self.compute.bad_rows(batch)]
         if not found:
             return f"No image of the batch has such a value by itself: {_names(ids)}"
         if len(found) < len(ids):
@@ -142,62 +167,19 @@ class Trainer:
         return (f"Every image of the batch has such a value by itself: {_names(ids)}. A smaller --learning_rate, more "
                 "--warmup_steps or a smaller --clip_norm often helps")
 
-    def _repeated(self, rows, row: int):
-        """A batch of the same shape, so that nothing is compiled anew, with one image in all rows."""
-        devices = self.strategy.num_replicas_in_sync
-        same = {name: tf.repeat(value[row:row + 1], len(value) // devices, axis=0) for name, value in rows.items()}
-        if devices == 1:
-            return same
-        return self.strategy.experimental_distribute_values_from_function(lambda _: same)
-
     def _last_checkpoint(self) -> str:
         last = self.manager.latest_checkpoint
         return f"the last checkpoint is {last}" if last else "there is no checkpoint yet"
 
     @tf.function
-    def compute(self, batch):
-        """Gradients of a global batch, summed over the devices, and the scalars to log."""
-        gradients, scalars = self.strategy.run(self._summed_gradients, args=(batch,))
-        return gradients, {name: self.strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)
-                           for name, value in scalars.items()}
-
-    def _summed_gradients(self, batch):
-        gradients, scalars = self._forward_backward(batch)
-        replica = tf.distribute.get_replica_context()
-        gradients = replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-        norm = tf.linalg.global_norm(gradients)
-        if self.config.clip_norm:
-            gradients, _ = tf.clip_by_global_norm(gradients, self.config.clip_norm, use_norm=norm)
-        return gradients, {**scalars, "optim/gradient_norm": norm}
-
-    def _replica_gradients(self, batch):
-        """Gradients of this device's part of the batch, and its scalars."""
-        with tf.GradientTape() as tape:
-            outputs = self.model(batch, training=True)
-            terms = self.losses(outputs, batch)
-            total = self.losses.total(terms) / self.strategy.num_replicas_in_sync
-        variables = self.model.trainable_variables
-        gradients = tape.gradient(total, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        # Those of embeddings come as rows, several for one class: only their sum has the right norm.
-        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
-        scalars = {f"loss/{name}": value for name, value in terms.items()}
-        scalars["loss/total"] = total * self.strategy.num_replicas_in_sync
-        found = metrics.referring_iou(outputs, batch)
-        weights = tf.cast(batch["query_mask"], tf.float32)
-        for name in ("subject_iou", "object_iou"):
-            scalars[f"metric/{name}"] = tf.math.divide_no_nan(tf.reduce_sum(found[name] * weights),
-                                                              tf.reduce_sum(weights))
-        return gradients, scalars
-
-    @tf.function
-    def apply(self, gradients):
-        """Updates the weights with what `compute` returned, and their average."""
-        def update(gradients):
-            pairs = list(zip(gradients, self.model.trainable_variables))
+    def apply(self, summed):
+        """Updates the weights with the gradients that `compute` returned, and their average."""
+        def update(summed):
+            pairs = list(zip(summed, self.model.trainable_variables))
             # The only name of this argument that tensorflow-addons' optimizers know too.
             self.optimizer.apply_gradients(pairs, experimental_aggregate_gradients=False)
 
-        self.strategy.run(update, args=(gradients,))
+        self.strategy.run(update, args=(summed,))
         self.step.assign_add(1)
         if self.average is not None:
             self.average.update(self.step)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dsg_tf import gpi
+from dsg_tf import gpi, pairs
 from dsg_tf.keras import keras
 
 ATTENTIONS = pytest.mark.parametrize("attention", ["feature", "neighbor", "none"])
@@ -19,10 +19,10 @@ NODES, EDGES = random(BATCH, COUNT, NODE_SIZE), random(BATCH, COUNT, COUNT, EDGE
 VALID = np.array([[True, True, False, True, True], [True, True, True, True, False]])
 
 
-def graph_layer(attention):
+def graph_layer(attention, unordered=False):
     keras.utils.set_random_seed(0)
-    layer = gpi.GraphLayer(hidden_units=8, units=UNITS, node_units=3, attention=attention)
-    layer(NODES, EDGES, VALID)
+    layer = gpi.GraphLayer(hidden_units=8, units=UNITS, node_units=3, attention=attention, unordered_edges=unordered)
+    layer(NODES, EDGES[(slice(None), *pairs.indices(COUNT))] if unordered else EDGES, VALID)
     for index, variable in enumerate(layer.trainable_variables):  # Biases too must take part.
         variable.assign_add(0.2 * random(*variable.shape, seed=index))
     return layer
@@ -60,6 +60,44 @@ def test_split_dense_is_dense_on_the_concatenation():
     for first, second in zip(*results):
         assert np.abs(first).max() > 0.1
         np.testing.assert_allclose(first, second, atol=1e-5)
+
+
+def test_a_row_for_each_unordered_pair_is_what_both_directions_have():
+    first, second = pairs.indices(COUNT)
+    rows = tf.constant(random(BATCH, len(first), EDGE_SIZE))
+    table = pairs.spread(rows).numpy()
+    for row, (i, j) in enumerate(zip(first, second)):
+        np.testing.assert_array_equal(table[:, i, j], rows[:, row])
+        np.testing.assert_array_equal(table[:, j, i], rows[:, row])
+    assert [pairs.number_of_boxes(n * (n + 1) // 2) for n in range(1, 300)] == [*range(1, 300)]
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@ATTENTIONS
+def test_unordered_edges_give_the_results_and_gradients_of_both_directions(attention, compiled):
+    first, second = pairs.indices(COUNT)
+    rows, results = tf.constant(random(BATCH, len(first), EDGE_SIZE)), []
+    for unordered in (False, True):
+        layer = graph_layer(attention, unordered)
+
+        def compute(nodes, rows, layer=layer, unordered=unordered):
+            with tf.GradientTape() as tape:
+                tape.watch([nodes, rows])
+                found = layer(nodes, rows if unordered else _by_gather(rows), VALID)
+                total = tf.add_n([tf.reduce_sum(tf.sin(value)) for value in found.values()])
+            return [*found.values(), *tape.gradient(total, [nodes, rows, *layer.trainable_variables])]
+
+        results.append(tf.function(compute, jit_compile=compiled)(tf.constant(NODES), rows))
+    for ordered, unordered in zip(*results):
+        assert ordered.shape.rank < 2 or np.abs(ordered).max() > 1e-3  # A bias before a softmax has no gradient.
+        np.testing.assert_allclose(ordered, unordered, atol=2e-5, rtol=1e-4)
+
+
+def _by_gather(rows):
+    index = np.zeros([COUNT, COUNT], int)
+    first, second = pairs.indices(COUNT)
+    index[first, second] = index[second, first] = np.arange(len(first))
+    return tf.gather(rows, index, axis=1)
 
 
 def literal_graph(layer, nodes, edges, valid, attention):

@@ -339,6 +339,19 @@ def test_batches_depend_on_seed_and_step_alone(tmp_path):
     assert len(model_seeds) == 36
 
 
+def test_workers_and_devices_share_the_rows_of_every_batch(tmp_path):
+    files = write(tmp_path, [random_scene(k, str(k)) for k in range(7)], num_shards=2)
+    spec = make_spec(max_queries=3, color_jitter=0.1)
+    whole = train(files, spec, 7, batch_size=8, start_step=1, steps=2)
+    ids = pipeline.training_ids(files, 8, 1, 1, 7)
+    for worker in range(2):
+        batches = pipeline.train_batches(files, spec, 8, 1, 1, 7, worker=(worker, 2), devices=2)
+        for k, batch in enumerate(batches.take(4).as_numpy_iterator()):
+            rows = slice(4 * worker + 2 * (k % 2), 4 * worker + 2 * (k % 2) + 2)
+            assert_same(batch, {name: value[rows] for name, value in whole[k // 2].items()})
+        assert pipeline.training_ids(files, 8, 1, 1, 7, (worker, 2)) == ids[4 * worker:4 * worker + 4]
+
+
 def test_a_wrong_number_of_examples_is_an_error(tmp_path):
     files = write(tmp_path, numbered_scenes(5))
     with pytest.raises(tf.errors.OpError, match="expected to contain 6 elements"):

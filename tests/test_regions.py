@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dsg_tf import integrals, regions
+from dsg_tf import integrals, pairs, regions
 
 HEIGHT, WIDTH, CHANNELS, FILTERS, STRIDE = 6, 9, 5, 4, 8
 RNG = np.random.default_rng(0)
@@ -108,11 +108,16 @@ def test_the_integral_equals_numerical_integration(grid):
     assert np.abs(pooled - pooling("matmul", grid)(FEATURES, BOXES)).max() > 0.02  # Another pooling than samples.
 
 
+def every_pair(layer, boxes):
+    """Features and union boxes in tables of all ordered pairs."""
+    return [pairs.spread(values).numpy() for values in layer(FEATURES, boxes)]
+
+
 @pytest.mark.stack
 def test_integrals_equal_numerical_integration_over_every_union_box():
-    features, unions = pooling("integral", layer=regions.PairFeatures)(FEATURES, BOXES)
+    features, unions = every_pair(pooling("integral", layer=regions.PairFeatures), BOXES)
     expected = np.array([[[mean_by_integration(image, box, 1, 500)[0, 0] for box in row] for row in boxes]
-                         for image, boxes in zip(FEATURES, unions.numpy())])
+                         for image, boxes in zip(FEATURES, unions)])
     np.testing.assert_allclose(features, expected, atol=1e-4)
 
 
@@ -152,7 +157,7 @@ def test_integrals_under_xla_are_those_without_and_have_finite_gradients(layer):
 
 def test_permuting_boxes_permutes_the_integrals_of_their_unions():
     layer, order = pooling("integral", layer=regions.PairFeatures), RNG.permutation(BOXES.shape[1])
-    features, permuted = layer(FEATURES, BOXES)[0].numpy(), layer(FEATURES, BOXES[:, order])[0].numpy()
+    features, permuted = (every_pair(layer, boxes)[0] for boxes in (BOXES, BOXES[:, order]))
     np.testing.assert_allclose(features[:, order][:, :, order], permuted, atol=1e-5)
     assert np.abs(features - permuted).max() > 0.1
 
@@ -178,10 +183,10 @@ def test_a_box_of_one_cell_gives_that_cells_neighbourhood(op):
 @EVERY_OP
 def test_pair_features_are_those_of_the_union_boxes(op):
     boxes = BOXES[:, 6:15]
-    features, unions = pooling(op, layer=regions.PairFeatures)(FEATURES, boxes)
+    features, unions = every_pair(pooling(op, layer=regions.PairFeatures), boxes)
     count = boxes.shape[1]
     assert features.shape == (2, count, count, FILTERS) and unions.shape == (2, count, count, 4)
-    np.testing.assert_array_equal(features, tf.transpose(features, [0, 2, 1, 3]))
+    np.testing.assert_array_equal(features, features.transpose(0, 2, 1, 3))
     single = pooling(op)
     for i, j in [(0, 1), (1, 0), (3, 8), (7, 2), (5, 5)]:
         union = np.concatenate([np.minimum(boxes[:, i, :2], boxes[:, j, :2]),
@@ -189,8 +194,8 @@ def test_pair_features_are_those_of_the_union_boxes(op):
         np.testing.assert_array_equal(unions[:, i, j], union)
         np.testing.assert_allclose(features[:, i, j], single(FEATURES, union[:, np.newaxis])[:, 0, 0, 0], atol=1e-4)
     diagonal = np.arange(count)
-    np.testing.assert_array_equal(unions.numpy()[:, diagonal, diagonal], boxes)
-    np.testing.assert_allclose(features.numpy()[:, diagonal, diagonal], single(FEATURES, boxes)[:, :, 0, 0], atol=1e-4)
+    np.testing.assert_array_equal(unions[:, diagonal, diagonal], boxes)
+    np.testing.assert_allclose(features[:, diagonal, diagonal], single(FEATURES, boxes)[:, :, 0, 0], atol=1e-4)
 
 
 def test_entity_features_of_one_cell_are_the_pooled_features():

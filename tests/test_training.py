@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -16,7 +17,7 @@ import tensorflow as tf
 
 import tiny
 import tiny_data
-from dsg_tf import checkpoints, stopping, training
+from dsg_tf import build, checkpoints, gradients, stopping, training
 from dsg_tf.data import pipeline
 from dsg_tf.data.records import DatasetInfo
 from dsg_tf.keras import keras
@@ -113,7 +114,7 @@ def test_the_image_that_a_bad_number_comes_from_is_named(row, trainer):
     bad = np.zeros([2, 1], np.float32)
     bad[row] = np.nan
     batch["image_size"] = batch["image_size"] + bad
-    before, traces = state_of(trainer), trainer.compute.experimental_get_tracing_count()
+    before, traces = state_of(trainer), trainer.compute.compute.experimental_get_tracing_count()
     statistics = [v.numpy() for v in trainer.model.variables]
     try:
         message = rf"step 3: loss/rr is nan.*It comes from {ids_of(trainer, 3)[row]}: look at"
@@ -121,7 +122,7 @@ def test_the_image_that_a_bad_number_comes_from_is_named(row, trainer):
             trainer._checked_step(batch, 3)
         for old, new in zip(before, state_of(trainer)):
             np.testing.assert_array_equal(old, new)
-        assert trainer.compute.experimental_get_tracing_count() == max(traces, 1)  # Nothing is compiled for it.
+        assert trainer.compute.compute.experimental_get_tracing_count() == max(traces, 1)  # Nothing is compiled for it.
     finally:
         for variable, value in zip(trainer.model.variables, statistics):
             variable.assign(value)
@@ -146,6 +147,23 @@ def test_gradient_is_clipped_by_its_global_norm(trainer):
     norm = math.sqrt(sum(float(np.sum(np.square(g.numpy()))) for g in gradients))
     assert float(scalars["optim/gradient_norm"]) > 1.5  # The norm before clipping is what is logged.
     assert norm == pytest.approx(1.0, abs=1e-4)
+
+
+def test_parts_of_a_step_give_the_whole(small):
+    """In one batch of four, and in four parts of one; the images have one to three queries."""
+    trainer = small[0]
+    batch = tiny.batch(trainer.config, 4)
+    batch["query_mask"] = tf.constant([[True, False, False], [True, True, False], [True, True, True], [True, True, False]])
+    frozen = build.build_model(dataclasses.replace(trainer.config, batch_norm="frozen"), tiny.NUM_ENTITIES,
+                               tiny.NUM_RELATIONS)
+    found = []
+    for parts in (1, 4):
+        compute = gradients.Gradients(frozen, trainer.compute.losses, trainer.strategy, clip_norm=0.0, parts=parts)
+        found.append(compute(batch))
+    (whole, scalars), (summed, scalars_of_parts) = found
+    assert scalars == pytest.approx(scalars_of_parts, rel=1e-4) and scalars["metric/subject_iou"] > 0
+    for first, second, variable in zip(whole, summed, frozen.trainable_variables):
+        np.testing.assert_allclose(first, second, atol=1e-5, rtol=1e-3, err_msg=variable.name)
 
 
 def test_loss_goes_down(events):
@@ -238,8 +256,8 @@ def fresh(small, tmp_path, monkeypatch):
     """That trainer as it began, with an empty directory."""
     trainer, start = small
     put(trainer, start)
-    manager = tf.train.CheckpointManager(trainer.checkpoint, str(tmp_path / "checkpoints"), max_to_keep=2)
-    monkeypatch.setattr(trainer, "manager", manager)
+    monkeypatch.setattr(trainer, "config", dataclasses.replace(trainer.config, model_dir=str(tmp_path)))
+    monkeypatch.setattr(trainer, "manager", trainer._make_manager())
     return trainer
 
 
@@ -281,14 +299,14 @@ def test_a_stopped_run_has_saved_and_goes_on_to_the_same_weights(where, fresh, s
 
 
 def test_a_gradient_that_is_not_finite_stops_a_finite_loss(fresh, monkeypatch):
-    compute, before = fresh.compute, [v.numpy() for v in fresh.model.trainable_variables]
+    compute, before = fresh.compute.compute, [v.numpy() for v in fresh.model.trainable_variables]
 
     def with_a_bad_gradient(batch):
-        gradients, scalars = compute(batch)
+        gradients, scalars, finite = compute(batch)
         gradients[3] *= np.nan
-        return gradients, {**scalars, "optim/gradient_norm": tf.linalg.global_norm(gradients)}
+        return gradients, tf.concat([scalars[:-1], [tf.linalg.global_norm(gradients)]], 0), finite
 
-    monkeypatch.setattr(fresh, "compute", with_a_bad_gradient)
+    monkeypatch.setattr(fresh.compute, "compute", with_a_bad_gradient)
     message = r"step 1: optim/gradient_norm is nan.*'loss/total': \d.*no checkpoint"
     with pytest.raises(training.NonFiniteError, match=message):
         fresh.train()
@@ -335,8 +353,10 @@ def test_progress_does_not_follow_the_clock_of_the_wall(monkeypatch):
 
 def test_batch_size_must_fit_the_devices(data_dir):
     strategy = types.SimpleNamespace(num_replicas_in_sync=2)
-    with pytest.raises(ValueError, match="--batch_size=3 must be a multiple of the number of devices, 2"):
+    with pytest.raises(ValueError, match="--batch_size=3 must be a multiple of the number of devices, 2$"):
         training.Trainer(tiny.config(batch_size=3), DatasetInfo.load(data_dir), strategy, None)
+    with pytest.raises(ValueError, match="--batch_size=6 must be .* of devices, 2 times --accumulation=2$"):
+        training.Trainer(tiny.config(batch_size=6, accumulation=2), DatasetInfo.load(data_dir), strategy, None)
 
 
 @pytest.mark.parametrize("changes", [{"precision": "mixed_bfloat16"}, {"jit_compile": True}],
@@ -368,11 +388,14 @@ from dsg_tf.data.records import DatasetInfo
 
 data_dir, model_dir, batch_norm, model = sys.argv[1:]
 
+logged = {}
+
 def step(name, strategy, **changes):
     settings = tiny.config(data_dir=data_dir, model_dir=f"{model_dir}/{name}", batch_size=4, epochs=0.5,
                            num_halvings=0, learning_rate=0.1, **changes)
     trainer = training.Trainer(settings, DatasetInfo.load(data_dir), strategy, lambda model, step: {})
     before = [v.numpy() for v in trainer.model.variables]
+    trainer._log = lambda scalars, *_: logged.update({name: scalars})
     trainer.train()
     assert int(trainer.step.numpy()) == 1
     return before, [v.numpy() for v in trainer.model.variables]
@@ -384,7 +407,9 @@ one_device = tf.distribute.MirroredStrategy(["/cpu:0"])
 two_devices = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])
 before, single = step("1", one_device, batch_norm=batch_norm, model=model)
 _, double = step("2", two_devices, batch_norm=batch_norm, model=model)
-print(json.dumps({"moved": largest(before, single), "apart": largest(single, double)}))
+scalars_apart = max(abs(value - logged["2"][name]) / (1 + abs(value)) for name, value in logged["1"].items())
+print(json.dumps({"moved": largest(before, single), "apart": largest(single, double),
+                  "scalars_apart": scalars_apart, "subject_iou": logged["1"]["metric/subject_iou"]}))
 """
 
 
@@ -402,3 +427,4 @@ def test_two_devices_step_as_one(data_dir, tmp_path):
     """Batch norm over all devices, the smaller model; tests/slow has the whole one, with frozen statistics."""
     found = step_on_two_devices(data_dir, str(tmp_path), "sync", "no_dsg")
     assert found["moved"] > 1e-2 and found["apart"] < 1e-5, found
+    assert found["subject_iou"] > 0 and found["scalars_apart"] < 1e-5, found

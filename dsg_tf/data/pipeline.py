@@ -45,6 +45,8 @@ def train_batches(
     seed: int,
     start_step: int,
     num_examples: int,
+    worker: tuple[int, int] = (0, 1),
+    devices: int = 1,
 ) -> tf.data.Dataset:
     """Endless training batches, a pure function of (seed, step).
 
@@ -59,6 +61,9 @@ def train_batches(
       start_step: the first batch is the one that an uninterrupted run sees at this step.
       num_examples: in all `files` together. If this is wrong, reading ends with an error at the
         end of the first epoch.
+      worker: (number, of how many): each gets as many successive rows of every batch, and reads
+        the others without decoding them.
+      devices: the rows of a worker come as so many batches, one for each of its devices.
 
     Returns:
       A data set of dicts: `image` uint8 `[B, H, W, 3]`; `image_size`, `original_size` float32
@@ -70,28 +75,37 @@ def train_batches(
     Raises:
       ValueError: no files, or a negative or zero count.
     """
-    encoded = _in_training_order(files, batch_size, seed, start_step, num_examples)
+    encoded = _of_worker(
+        _in_training_order(files, batch_size, seed, start_step, num_examples), batch_size, worker
+    )
 
     def example(number, record):
         key = tf.random.experimental.stateless_fold_in([seed, 1], number)
         return _training_example(record, spec, key)
 
-    batches = encoded.map(example, _AUTOTUNE).batch(batch_size, drop_remainder=True)
+    rows = batch_size // worker[1] // devices
+    batches = encoded.map(example, _AUTOTUNE).batch(rows, drop_remainder=True)
     return batches.prefetch(_AUTOTUNE).with_options(_deterministic())
 
 
 def training_ids(
-    files: Sequence[str], batch_size: int, seed: int, start_step: int, num_examples: int
+    files: Sequence[str],
+    batch_size: int,
+    seed: int,
+    start_step: int,
+    num_examples: int,
+    worker: tuple[int, int] = (0, 1),
 ) -> list[str]:
-    """The ids of the images in the first of `train_batches`, row by row.
+    """The ids of a worker's images in the first of `train_batches`, row by row.
 
     Batches do not have them, since a training step on an accelerator takes no strings; as a batch
     is a function of (seed, step), they can be read when something is wrong with one.
     """
-    encoded = _in_training_order(files, batch_size, seed, start_step, num_examples)
+    encoded = _in_training_order(files, batch_size, seed, start_step, num_examples).take(batch_size)
+    encoded = _of_worker(encoded, batch_size, worker)
     feature = {"image/id": _FEATURES["image/id"]}
     ids = encoded.map(lambda _, record: tf.io.parse_single_example(record, feature)["image/id"])
-    return [image_id.decode() for image_id in ids.take(batch_size).as_numpy_iterator()]
+    return [image_id.decode() for image_id in ids.as_numpy_iterator()]
 
 
 def eval_batches(files: Sequence[str], spec: InputSpec, batch_size: int) -> tf.data.Dataset:
@@ -150,6 +164,14 @@ def _in_training_order(files, batch_size, seed, start_step, num_examples):
     encoded = epochs.flat_map(lambda epoch: _one_epoch(files, seed, epoch, num_examples))
     # Skipped before they are decoded: this costs no more than reading.
     return encoded.skip(done).enumerate(start=first)
+
+
+def _of_worker(encoded, batch_size, worker):
+    """The (number, encoded record) of one worker's rows of each batch."""
+    index, count = worker
+    if count == 1:
+        return encoded
+    return encoded.filter(lambda number, _: number % batch_size // (batch_size // count) == index)
 
 
 def _one_epoch(files, seed, epoch, num_examples):
