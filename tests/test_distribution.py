@@ -12,6 +12,7 @@ from dsg_tf import distribution
 GOOD = {"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 1}}
 
 
+@pytest.mark.stack
 def test_one_process_is_the_first_of_one(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     for name, kind in (("mirrored", tf.distribute.MirroredStrategy), ("one_device", tf.distribute.OneDeviceStrategy)):
