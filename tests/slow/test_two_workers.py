@@ -18,9 +18,10 @@ import commands
 import tiny_data
 
 WORKERS = 2
-SETTINGS = {**commands.SETTINGS, "batch_size": 4, "batch_norm": "frozen", "epochs": 6.0, "checkpoint_steps": 4,
-            "eval_steps": 5}
-STEPS = 12
+# SGD, since AdamW makes steps of the rounding errors of what has no gradient.
+SETTINGS = {**commands.SETTINGS, "model": "no_dsg", "optimizer": "sgd", "batch_size": 4, "batch_norm": "frozen",
+            "epochs": 6.0, "checkpoint_steps": 4, "eval_steps": 5}
+STEPS, PATIENCE = 12, 900  # Seconds, on a busy machine.
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +109,7 @@ def test_two_workers_train_as_one_process_with_the_joint_batch(pair, data_dir, t
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_killed_worker_comes_back_and_the_weights_are_the_same(victim, pair, data_dir, tmp_path):
     with Job(data_dir, tmp_path) as job:
-        assert job.steps[6].wait(300), job.output
+        assert job.steps[6].wait(PATIENCE), job.output
         job.processes[victim].kill()
         job.wait(restart=True)
     assert job.failures >= 1
@@ -118,9 +119,9 @@ def test_a_killed_worker_comes_back_and_the_weights_are_the_same(victim, pair, d
 
 def test_asking_one_worker_to_stop_stops_both_at_one_step(pair, data_dir, tmp_path):
     with Job(data_dir, tmp_path) as job:
-        assert job.steps[6].wait(300), job.output
+        assert job.steps[6].wait(PATIENCE), job.output
         job.processes[1].send_signal(signal.SIGTERM)
-        assert [process.wait(120) for process in job.processes] == [0, 0], job.output
+        assert [process.wait(PATIENCE) for process in job.processes] == [0, 0], job.output
     stopped = [re.search(r"stopped at step (\d+)", "".join(lines)) for lines in job.output]
     assert all(stopped) and stopped[0][1] == stopped[1][1] == str(commands.last_step(tmp_path))
     with Job(data_dir, tmp_path) as job:
