@@ -20,7 +20,7 @@ import time
 
 from absl import app, flags, logging
 
-from dsg_tf import comparison, config as config_lib, files, stopping
+from dsg_tf import comparison, config as config_lib, files, sessions, stopping
 
 FLAGS = flags.FLAGS
 RUN_FILE = "run.json"
@@ -58,6 +58,7 @@ def compare(base: config_lib.Config, models: list[str], seeds: list[int], split:
             minutes = train_if_needed(config, split)
             runs.setdefault(model, []).append(comparison.Run.load(directory, split, seed, minutes))
             comparison.write(runs, compare_dir, split)
+            sessions.write(config, split)
             logging.info("%s, seed %d: done, results in %s", model, seed, compare_dir)
     print(comparison.table(comparison.report(runs)))
 

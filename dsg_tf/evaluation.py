@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -21,13 +22,15 @@ from dsg_tf.results import Evaluation, QueryResult
 NUM_FIGURES = 12
 
 
-def evaluate(model, shards: list[str], spec: InputSpec, batch_size: int, max_images: int = 0) -> Evaluation:
+def evaluate(model, shards: list[str], spec: InputSpec, batch_size: int, max_images: int = 0, *,
+             count: Callable[..., dict[str, tf.Tensor]] | None = None) -> Evaluation:
     """Scores a model on all queries of a split.
 
     Args:
       model: of `build.build_model`.
       shards, spec, batch_size: see `pipeline.eval_batches`.
       max_images: stop after so many images; 0: all.
+      count: numbers of (outputs, batch), by name, to be summed over the batches.
 
     Returns:
       The scores; ``seconds_per_image`` is the median over batches, the first (tracing) left out where there are more.
@@ -37,13 +40,15 @@ def evaluate(model, shards: list[str], spec: InputSpec, batch_size: int, max_ima
         outputs = model(batch, training=False)
         found = metrics.referring_iou(outputs, batch)
         recall = metrics.proposal_recall(outputs, batch) if "proposals" in outputs else (0, 0)
-        return found["subject_iou"], found["object_iou"], *recall
+        return (found["subject_iou"], found["object_iou"], *recall), count(outputs, batch) if count else {}
 
-    queries, seconds, num_images, num_found, num_boxes = [], [], 0, 0, 0
+    queries, seconds, counts, num_images, num_found, num_boxes = [], [], {}, 0, 0, 0
     for batch in pipeline.eval_batches(shards, spec, batch_size):
         stopping.check()
         start = time.perf_counter()
-        subject_iou, object_iou, found, boxes = [np.asarray(value) for value in step(batch)]
+        answered, counted = step(batch)
+        subject_iou, object_iou, found, boxes = [np.asarray(value) for value in answered]
+        counts = {name: counts.get(name, 0) + value.numpy() for name, value in counted.items()}
         seconds.append((time.perf_counter() - start) / batch_size)
         num_found, num_boxes = num_found + int(found), num_boxes + int(boxes)
         triplets, ids = batch["queries"].numpy(), batch["image_id"].numpy()
@@ -57,7 +62,7 @@ def evaluate(model, shards: list[str], spec: InputSpec, batch_size: int, max_ima
         if max_images and num_images >= max_images:
             break
     recall = num_found / num_boxes if num_boxes else None
-    return Evaluation(queries, num_images, recall, float(np.median(seconds[1:] or seconds)))
+    return Evaluation(queries, num_images, recall, float(np.median(seconds[1:] or seconds)), counts)
 
 
 def figures(model, evaluation: Evaluation, shards: list[str], spec: InputSpec, vocabulary: Vocabulary,

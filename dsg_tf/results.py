@@ -31,12 +31,13 @@ class QueryResult:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """All queries of a split; ``proposal_recall`` is None for systems without proposals."""
+    """All queries of a split; ``proposal_recall`` is None for systems without proposals, ``counts`` by name."""
 
     queries: list[QueryResult]
     num_images: int
     proposal_recall: float | None
     seconds_per_image: float
+    counts: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def summary(self) -> dict[str, float]:
         """What goes into ``eval_<split>.json``.

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from dsg_tf import build, checkpoints, distribution, evaluation, files, results, training
+from dsg_tf import board, build, checkpoints, distribution, evaluation, files, results, scores, training
 from dsg_tf import config as config_lib
 from dsg_tf.data import integrity, prepare, sources
 from dsg_tf.data.records import DatasetInfo
@@ -110,7 +110,8 @@ class Validation:
             return {}
         config, shards = self.config, self.info.shard_paths(self.config.data_dir, "val")
         spec = build.input_spec(config, self.info, "val", training=False)
-        result = evaluation.evaluate(model, shards, spec, config.eval_batch_size, config.eval_images)
+        result = evaluation.evaluate(model, shards, spec, config.eval_batch_size, config.eval_images,
+                                     count=scores.count)
         drawn = evaluation.figures(model, result, shards, spec, self.info.vocabulary, NUM_TENSORBOARD_FIGURES)
         summary = result.summary()
         scalars = {name: summary[name] for name in ("subject_iou", "object_iou", "proposal_recall")
@@ -120,6 +121,7 @@ class Validation:
                 tf.summary.scalar(f"metric/{name}", value, step=step)
             for name, picture in drawn.items():
                 tf.summary.image(name, np.asarray(picture)[np.newaxis], step=step)
+            board.write_scores(result.counts, self.info.vocabulary, step)
         return scalars
 
 

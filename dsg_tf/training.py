@@ -6,7 +6,6 @@ looks at the numbers, so that a term that is not finite stops the run before it 
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
 import tempfile
@@ -16,7 +15,7 @@ from collections.abc import Callable
 import tensorflow as tf
 from absl import logging
 
-from dsg_tf import build, checkpoints, distribution, gradients, optimizers, stopping
+from dsg_tf import board, build, checkpoints, distribution, gradients, optimizers, stopping
 from dsg_tf.config import Config
 from dsg_tf.data import pipeline
 from dsg_tf.data.records import DatasetInfo
@@ -111,17 +110,18 @@ class Trainer:
         return tf.train.CheckpointManager(self.checkpoint, directory, max_to_keep=2)
 
     def _train_from(self, first: int) -> None:
-        batches = iter(self.strategy.distribute_datasets_from_function(lambda context: self._batches(first, context)))
+        dataset = self.strategy.distribute_datasets_from_function(lambda context: self._batches(first, context))
+        batches = board.Watched(iter(dataset), first)
         writer = (tf.summary.create_file_writer(os.path.join(self.config.model_dir, "train"))
                   if distribution.is_chief(self.strategy) else tf.summary.create_noop_writer())
         progress = _Progress(self.config.batch_size, self.total_steps, first)
         with writer.as_default():
-            tf.summary.text("config", _as_markdown(self.config), step=first)
+            board.write_run(self.config, self.info, step=first)
             for step in range(first + 1, self.total_steps + 1):
                 self._profile(step)
                 scalars = self._checked_step(next(batches), step)
                 if step % self.config.log_steps == 0 or step == self.total_steps:
-                    self._log(scalars, step, progress)
+                    self._log({**scalars, **batches.speed(step)}, step, progress)
                 try:
                     self._after_step(step)
                     self._check_stop()
@@ -264,8 +264,3 @@ class _Progress:
 def _names(names: list[str]) -> str:
     more = f" and {len(names) - _NAMES_LISTED} more" if len(names) > _NAMES_LISTED else ""
     return ", ".join(names[:_NAMES_LISTED]) + more
-
-
-def _as_markdown(config: Config) -> str:
-    rows = [f"| {name} | {value} |" for name, value in dataclasses.asdict(config).items()]
-    return "\n".join(["| setting | value |", "|---|---|", *rows])

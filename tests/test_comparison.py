@@ -89,6 +89,8 @@ def test_the_command_trains_reuses_and_goes_on(tmp_path):
     found = json.loads((tmp_path / "compare" / "compare.json").read_text())["systems"]
     assert set(found) == {"dsg", "ss"} and "difference" in found["ss"]["subject"]
     assert os.path.exists(os.path.join(compare_dir, "ss_seed0", "figures", "val_sample.png"))
+    for run in ("dsg_seed0", "ss_seed0"):  # A row each on TensorBoard's page, though dsg was there at the second call.
+        assert len(os.listdir(os.path.join(compare_dir, run, "final_val"))) == 1
     assert "SPATIAL SHIFTS" in done.stdout
     for changes, message in (({"models": ("dsg", "dgs")}, "--model='dgs' is not one of"),
                              ({"seeds": ("0", "x")}, "--seeds=0,x: 'x' is not a whole number")):

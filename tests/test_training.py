@@ -175,7 +175,8 @@ def test_loss_goes_down(events):
 
 def test_scalars_are_logged_at_every_step(events, trained):
     wanted = {*(f"loss/{term}" for term in (*TERMS, "total")), "metric/subject_iou", "metric/object_iou",
-              "optim/gradient_norm", "optim/learning_rate", "input/images_per_second"}
+              "optim/gradient_norm", "optim/learning_rate", "input/images_per_second",
+              "input/step_milliseconds", "input/wait_share"}
     assert wanted <= set(events)
     for tag in wanted:
         assert sorted(events[tag]) == list(range(1, STEPS + 1)), tag
@@ -187,6 +188,7 @@ def test_scalars_are_logged_at_every_step(events, trained):
     rates = [float(events["optim/learning_rate"][step]) for step in (1, 3, 21)]
     np.testing.assert_allclose(rates, [0.0, 2 / 5 * cosine(5), cosine(20)], rtol=1e-4)
     assert 0 < max(float(v) for v in events["metric/subject_iou"].values()) <= 1
+    assert 0 < max(float(v) for v in events["input/wait_share"].values()) < 1
 
 
 def test_settings_are_in_tensorboard(events):
