@@ -8,7 +8,9 @@ import tensorflow as tf
 
 if tuple(int(part) for part in tf.__version__.split(".")[:2]) >= (2, 16):
     import tf_keras as keras
+    PACKAGE = "tf_keras"  # The installed distribution that it comes from.
 else:
     keras = tf.keras
+    PACKAGE = "keras"
 
-__all__ = ["keras"]
+__all__ = ["PACKAGE", "keras"]

@@ -11,7 +11,7 @@ import sys
 
 import tensorflow as tf
 
-from dsg_tf.keras import keras
+from dsg_tf import keras
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -19,8 +19,8 @@ _HERE = os.path.dirname(os.path.abspath(__file__))
 def description() -> dict[str, str]:
     """What to know in order to run it again, by name."""
     return {"dsg_tf": commit() or f"version {installed('dsg_tf')}", "command": command(),
-            "Python": platform.python_version(), "TensorFlow": tf.__version__, "Keras": keras.__version__,
-            "Model Garden": installed("tf-models-official")}
+            "Python": platform.python_version(), "TensorFlow": tf.__version__,
+            "Keras": installed(keras.PACKAGE), "Model Garden": installed("tf-models-official")}
 
 
 def command() -> str:

@@ -288,6 +288,7 @@ def test_texts_tell_program_and_data(logdir):
     assert "| learning_rate | 0.01 |" in text["config"]
     assert f"| TensorFlow | {tf.__version__} |" in text["program"] and "| Model Garden | 2." in text["program"]
     assert f"| command | {program.command()} |" in text["program"]
+    assert "unknown" not in program.description().values()
     lines = [line for line in text["data"].splitlines() if line.startswith("| test |")]
     assert lines and lines[0].startswith("| test | 5 | ")
     assert "5 entity classes: red square, green square" in text["data"]

@@ -122,7 +122,7 @@ def test_matching_reads_what_is_there_and_names_the_rest(tmp_path, caplog):
     donor, *_ = checkpoints.load_model(str(tmp_path))
     model = tiny.model(tiny.config(pair_units=4, seed=5))
     own = model.describe_pairs.kernel.numpy()
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", logger="absl")
     checkpoints.initialize(model, str(tmp_path), ("matching",))
     assert holds(donor.graph, [v.numpy() for v in model.graph.variables])
     assert holds(donor.detector, [v.numpy() for v in model.detector.variables])

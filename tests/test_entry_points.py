@@ -72,8 +72,8 @@ def test_training_writes_results_figures_and_validation(trained, data_dir):
         for event in tf.compat.v1.train.summary_iterator(os.path.join(trained, "val", name)):
             for value in event.summary.value:
                 events.setdefault(value.tag, []).append(event.step)
-    assert {tag: sorted(steps) for tag, steps in events.items()} == {
-        tag: [8, 16] for tag in ("metric/subject_iou", "metric/object_iou", "metric/proposal_recall", "sample", "worst")}
+    assert {"metric/subject_iou", "metric/object_iou", "metric/proposal_recall", "sample", "worst"} <= set(events)
+    assert all(sorted(steps) == [8, 16] for steps in events.values()), events
 
 
 def test_eval_writes_the_documented_keys(trained, data_dir):

@@ -397,7 +397,8 @@ def step(name, strategy, **changes):
                            num_halvings=0, learning_rate=0.1, **changes)
     trainer = training.Trainer(settings, DatasetInfo.load(data_dir), strategy, lambda model, step: {})
     before = [v.numpy() for v in trainer.model.variables]
-    trainer._log = lambda scalars, *_: logged.update({name: scalars})
+    trainer._log = lambda scalars, *_: logged.update(
+        {name: {tag: value for tag, value in scalars.items() if not tag.startswith("input/")}})
     trainer.train()
     assert int(trainer.step.numpy()) == 1
     return before, [v.numpy() for v in trainer.model.variables]
