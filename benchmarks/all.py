@@ -26,15 +26,17 @@ BENCHMARKS = {
     "union_features": (
         "union_features.py", [],
         ["--boxes=4,32", "--map_size=10,12,64", "--features=32", "--memory_boxes=0", "--seconds=0.1"]),
+    "union_features_without_onednn": (  # TensorFlow's default on CPUs without AVX-512.
+        "union_features.py", ["--boxes=32", "--memory_boxes=0"], None),
     "graph_layer": (
         "graph_layer.py", [], ["--units=64", "--seconds=0.1"]),
     "network": (
         "network.py", ["--modes=graph", "--modes=eager", "--modes=xla", "--modes=bfloat16"],
-        ["--images=8", "--seconds=0", "--rounds=2"]),
+        ["--images=12", "--seconds=0", "--rounds=2"]),
     "network_with_onednn": (  # As train.py has it.
-        "network.py", [], ["--images=8", "--seconds=0", "--rounds=2"]),
+        "network.py", [], ["--images=12", "--seconds=0", "--rounds=2"]),
     "network_of_the_paper": (
-        "network.py", ["--settings=configs/vg.flags", "--images=8", "--modes=graph"], None),
+        "network.py", ["--settings=configs/vg.flags", "--images=12", "--modes=graph"], None),
     "scaling": (
         "scaling.py", [],
         ["--boxes=4,8", "--queries=8,16", "--map_size=10,12,64", "--units=64", "--seconds=0"]),
@@ -45,7 +47,9 @@ BENCHMARKS = {
     "serving": (
         "serving.py", ["--flagfiles=configs/synthetic.flags"], None),
 }
-ENVIRONMENT = {"network_with_onednn": {"TF_ENABLE_ONEDNN_OPTS": "1"}}
+ENVIRONMENT = {"network_with_onednn": {"TF_ENABLE_ONEDNN_OPTS": "1"},
+               "union_features_without_onednn": {"TF_ENABLE_ONEDNN_OPTS": "0"}}
+NOTES = os.path.join(ROOT, "benchmarks", "notes.md")
 
 
 def main(_):
@@ -95,6 +99,8 @@ def page(reports: dict[str, dict]) -> str:
     parts = ["# Performance", "",
              "Written by `python -m benchmarks.all`. Ratios are medians over rounds in which all candidates take turns;",
              "\"gradient\" and \"step\" are forward and backward.", "", *rows, ""]
+    with open(NOTES, encoding="utf-8") as file:  # What no benchmark of today can tell: how it was before, and why.
+        parts += [file.read()]
     if "scaling" in reports:
         parts += ["## Exponents", "", "Time grows with this power of the size:", "",
                   "| part | all sizes | the last two |", "|---|---|---|"]
@@ -109,22 +115,23 @@ def page(reports: dict[str, dict]) -> str:
 
 def union_rows(reports):
     """Union features at the largest number of boxes that the cropping ways were measured with."""
-    if "union_features" not in reports:
-        return
-    report = reports["union_features"]
-    count = max((int(count) for count, found in report["by_boxes"].items()
-                 if "textbook" in found["forward"]["median_ms"]), default=None)
-    if count is not None:
-        found = report["by_boxes"][str(count)]
-        for fast in ("matmul", "integral"):
-            for kind, words in (("forward", "forward"), ("gradient", "forward and backward")):
-                for slow, aim in (("textbook", ">= 25"), ("crop_and_resize", ""), ("roi_align", "")):
-                    yield (f"union features, {words}, n = {count}: {slow} / {fast}", aim,
-                           found[kind]["ratios"][f"{slow} / {fast}"])
-    if "memory" in report:
-        for name, value in report["memory"]["ratios"].items():
-            yield (f"peak memory ({report['memory']['how']}), n = {report['memory']['boxes']}: {name}",
-                   ">= 20" if "textbook" in name else "", value)
+    for name, words in (("union_features", ""), ("union_features_without_onednn", " without oneDNN")):
+        if name not in reports:
+            continue
+        report = reports[name]
+        count = max((int(count) for count, found in report["by_boxes"].items()
+                     if "textbook" in found["forward"]["median_ms"]), default=None)
+        if count is not None:
+            found = report["by_boxes"][str(count)]
+            for fast in ("matmul", "integral"):
+                for kind in ("forward", "gradient"):
+                    for slow, aim in (("textbook", ">= 25"), ("crop_and_resize", ""), ("roi_align", "")):
+                        yield (f"union features{words}, {kind}, n = {count}: {slow} / {fast}", aim,
+                               found[kind]["ratios"][f"{slow} / {fast}"])
+        if "memory" in report:
+            for ratio, value in report["memory"]["ratios"].items():
+                yield (f"peak memory ({report['memory']['how']}), n = {report['memory']['boxes']}: {ratio}",
+                       ">= 20" if "textbook" in ratio else "", value)
 
 
 def graph_rows(reports):

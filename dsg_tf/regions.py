@@ -4,9 +4,9 @@ The paper, section 3.2 "Relation Feature Extractor"; the supplement, section 1 (
 
 Bilinear sampling, a 1x1 convolution without activation and averaging are linear, so they commute. The pooled feature
 of a box is ``sum_yx wy[y] * wx[x] * map[y, x]``, with ``wy`` and ``wx`` the mean bilinear weights of its sample rows
-and columns: convolve the map once, then one matrix product ``[regions, H'W'] x [H'W', D]``. `crop_and_resize` is the
-textbook path; both give the same numbers. "integral" averages over the whole box instead of samples of it
-(`dsg_tf.integrals`), and is smooth in the boxes.
+and columns: a product of three matrices, ``[regions, H'W'] x [H'W', C] x [C, D]``, of which the cheaper pair comes
+first. `crop_and_resize` is the textbook path; both give the same numbers. "integral" averages over the whole box
+instead of samples of it (`dsg_tf.integrals`), and is smooth in the boxes.
 
 Coordinates: feature cell ``c`` of a map with stride ``s`` covers the pixels ``c * s`` to ``(c + 1) * s``, so pixel
 coordinate ``y`` lies at feature coordinate ``y / s - 0.5``. Samples lie at the centres of the bins (ROI-Align), and
@@ -64,16 +64,19 @@ class RegionPooling(keras.layers.Layer):
         return self._weighted(features, boxes, self._sampled_weights)
 
     def _weighted(self, features, boxes, weigh):
-        """Sums of the convolved map's cells; ``weigh`` gives their weights, rows and columns apart."""
-        height, width = features.shape[1:3]
-        reduced = tf.reshape(self.convolution(features), [-1, height * width, self.filters])
+        """Convolved sums of the map's cells; ``weigh`` gives their weights, rows and columns apart."""
+        height, width, channels = features.shape[1:]
         rows = weigh(boxes[..., 0], boxes[..., 2], height)  # [B, R, grid, H']
         columns = weigh(boxes[..., 1], boxes[..., 3], width)  # [B, R, grid, W']
         weights = rows[:, :, :, tf.newaxis, :, tf.newaxis] * columns[:, :, tf.newaxis, :, tf.newaxis, :]
-        regions = boxes.shape[1]
-        weights = tf.reshape(weights, [-1, regions * self.grid**2, height * width])
-        pooled = tf.matmul(tf.cast(weights, reduced.dtype), reduced)
-        return tf.reshape(pooled, [-1, regions, self.grid, self.grid, self.filters])
+        regions, cells = boxes.shape[1] * self.grid**2, height * width
+        weights = tf.cast(tf.reshape(weights, [-1, regions, cells]), self.compute_dtype)
+        cell_values = tf.cast(tf.reshape(features, [-1, cells, channels]), self.compute_dtype)
+        if map_first(regions, cells, channels, self.filters):
+            pooled = tf.matmul(weights, self.convolution(cell_values))
+        else:  # The weights of a region add up to 1, so the bias may come last.
+            pooled = self.convolution(tf.matmul(weights, cell_values))
+        return tf.reshape(pooled, [-1, boxes.shape[1], self.grid, self.grid, self.filters])
 
     def _mean_weights(self, low, high, length):
         return integrals.mean_weights(low / self.stride - 0.5, high / self.stride - 0.5, length, self.grid)
@@ -107,6 +110,15 @@ class RegionPooling(keras.layers.Layer):
         reduced = self.convolution(tf.cast(crops, self.compute_dtype))
         cells = tf.reshape(reduced, [-1, regions, self.grid, self.samples, self.grid, self.samples, self.filters])
         return tf.reduce_mean(cells, axis=(3, 5))
+
+
+def map_first(regions: int, cells: int, channels: int, filters: int) -> bool:
+    """Whether ``weights x (map x kernel)`` takes fewer multiplications than ``(weights x map) x kernel``.
+
+    Forward and backward are counted; map and kernel have a gradient, the weights have none.
+    """
+    return (3 * cells * channels * filters + 2 * regions * cells * filters
+            < 2 * regions * cells * channels + 3 * regions * channels * filters)
 
 
 class EntityFeatures(keras.layers.Layer):

@@ -84,6 +84,68 @@ def test_both_operators_have_the_same_gradients(grid):
         np.testing.assert_allclose(first, second, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("op", ["matmul", "integral"])
+@pytest.mark.parametrize("grid", [1, 3])
+def test_both_orders_of_the_product_give_the_same_results_and_gradients(op, grid, monkeypatch):
+    features, found = tf.constant(FEATURES), []
+    direction = RNG.normal(size=[2, BOXES.shape[1], grid, grid, FILTERS]).astype(np.float32)
+    for first in (True, False):
+        monkeypatch.setattr(regions, "map_first", lambda *sizes, first=first: first)
+        layer = pooling(op, grid)
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            pooled = layer(features, BOXES)
+            value = tf.reduce_sum(direction * pooled)
+        found.append([pooled, *tape.gradient(value, [features, *layer.trainable_variables])])
+    for first, second in zip(*found):
+        assert np.abs(first).max() > 0.1
+        np.testing.assert_allclose(first, second, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("regions_, cells, channels, filters", [(36, 1900, 2048, 512), (600, 1900, 2048, 512),
+                                                                (256, 1280, 64, 128), (500, 600, 512, 16)])
+def test_the_order_of_the_product_is_the_one_of_fewer_operations(regions_, cells, channels, filters, monkeypatch):
+    """Counted in the graph of the forward and the backward pass."""
+    boxes = tf.zeros([1, regions_, 4])
+
+    def operations(first):
+        monkeypatch.setattr(regions, "map_first", lambda *sizes: first)
+        layer = regions.RegionPooling(filters, stride=STRIDE)
+        layer.build([])
+        layer.convolution.build([None, channels])
+
+        @tf.function
+        def step(features):
+            with tf.GradientTape() as tape:
+                tape.watch(features)
+                value = tf.reduce_sum(tf.sin(layer(features, boxes)))  # Its gradient needs the result.
+            return tape.gradient(value, [features, layer.convolution.kernel])
+
+        graph = step.get_concrete_function(tf.TensorSpec([1, cells, 1, channels])).graph
+        return sum(matmul_operations(op) for op in ops_of(graph.outputs) if "MatMul" in op.type)
+
+    expected = operations(True) < operations(False)
+    monkeypatch.undo()
+    assert regions.map_first(regions_, cells, channels, filters) == expected
+
+
+def ops_of(tensors):
+    """The operations that these tensors need; the graph has others, which are not run."""
+    found, ahead = set(), [tensor.op for tensor in tensors]
+    while ahead:
+        op = ahead.pop()
+        if op not in found:
+            found.add(op)
+            ahead += [tensor.op for tensor in op.inputs]
+    return found
+
+
+def matmul_operations(op):
+    first = op.inputs[0].shape
+    transposed = op.get_attr("transpose_a" if op.type == "MatMul" else "adj_x")
+    return op.outputs[0].shape.num_elements() * first[-2 if transposed else -1]
+
+
 def mean_by_integration(features, box, grid, samples=1000):
     """As `literal_pooling`, but the mean of so many samples a side of each cell that it is the integral."""
     sides = []
