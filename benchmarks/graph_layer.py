@@ -82,7 +82,8 @@ def main(_):
 
 def _graph(size, textbook):
     with mock.patch.object(gpi, "SplitDense", Concatenated if textbook else gpi.SplitDense):
-        return gpi.GraphLayer(hidden_units=size, units=size, node_units=NODE_UNITS, attention="feature", unordered_edges=True)
+        return gpi.GraphLayer(hidden_units=size, units=size, node_units=NODE_UNITS, attention="feature",
+                              unordered_edges=True)
 
 
 def _compare(own, textbook, call, inputs):

@@ -112,7 +112,7 @@ def _eagerly():
 
 
 def _evaluation(model, config, info):
-    """The evaluation's rate, from its second batch (the first is traced) to its last, and the network's on such batches."""
+    """The evaluation's rate from its second batch (the first is traced) to its last, and the network's own share."""
     spec = build.input_spec(config, info, "val", training=False)
     shards, size = info.shard_paths(config.data_dir, "val"), config.eval_batch_size
     batch = next(iter(pipeline.eval_batches(shards, spec, size)))

@@ -81,8 +81,8 @@ def make(name, inputs, features):
     def gradient(feature_map, boxes):
         with tf.GradientTape() as tape:
             tape.watch(feature_map)
-            pooled = layer(feature_map, boxes)
-            value = tf.reduce_sum(pooled * tf.range(float(features)))
+            pooled = layer(feature_map, boxes, training=True)
+            value = tf.reduce_sum(tf.sin(pooled))  # Its gradient needs the features, as a loss's does.
         return tape.gradient(value, [feature_map, *layer.trainable_variables])
 
     forward = tf.function(layer, autograph=False)
@@ -99,8 +99,8 @@ class ProgramsOwn(keras.layers.Layer):
         super().__init__()
         self.pairs = regions.PairFeatures(features, stride=2**LEVEL, op=op)
 
-    def call(self, feature_map, boxes):
-        return pairs.spread(self.pairs(feature_map, boxes)[0])
+    def call(self, feature_map, boxes, training=False):
+        return pairs.spread(self.pairs(feature_map, boxes, training=training)[0])
 
 
 class Textbook(keras.layers.Layer):
@@ -110,7 +110,7 @@ class Textbook(keras.layers.Layer):
         super().__init__()
         self.pooling = regions.RegionPooling(features, stride=2**LEVEL, op="crop_and_resize")
 
-    def call(self, feature_map, boxes):
+    def call(self, feature_map, boxes, training=False):
         count = boxes.shape[1]
         unions = box_lib.union(boxes[:, :, tf.newaxis], boxes[:, tf.newaxis])
         pooled = self.pooling(feature_map, tf.reshape(unions, [1, count**2, 4]))
@@ -124,7 +124,7 @@ class RoiAlign(keras.layers.Layer):
         super().__init__()
         self.convolution = keras.layers.Dense(features)
 
-    def call(self, feature_map, boxes):
+    def call(self, feature_map, boxes, training=False):
         count = boxes.shape[1]
         first, second = pairs.indices(count)
         unions = box_lib.union(tf.gather(boxes, first, axis=1), tf.gather(boxes, second, axis=1))

@@ -76,10 +76,10 @@ class DSG(keras.Model):
         """
         found = self.detector(image, image_size, training=training, given=given)
         features = found.pop("features")
-        entities = self.entity_features(features, found["proposals"])
+        entities = self.entity_features(features, found["proposals"], training)
         graph = {"nodes": entities}
         if self.graph is not None:
-            pairs, unions = self.pair_features(features, found["proposals"])
+            pairs, unions = self.pair_features(features, found["proposals"], training)
             graph = self.graph(_append_coordinates(entities, found["proposals"], image_size[:, tf.newaxis]),
                                _append_coordinates(pairs, unions, image_size[:, tf.newaxis]),
                                found["valid"])

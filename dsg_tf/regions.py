@@ -43,27 +43,28 @@ class RegionPooling(keras.layers.Layer):
         # A 1x1 convolution, as the matrix product that it is: on CPUs its gradient is ten times as fast.
         self.convolution = keras.layers.Dense(filters, name="reduce")
 
-    def call(self, features, boxes):
+    def call(self, features, boxes, training: bool = False):
         """Pools.
 
         Args:
           features: ``[B, H', W', C]``.
           boxes: float32 ``[B, R, 4]``, pixels of the network input; the part beyond the map is ignored.
+          training: whether a gradient will be taken, which changes what is cheaper, not what comes out.
 
         Returns:
           ``[B, R, grid, grid, filters]``.
         """
         map_size = np.array(features.shape[1:3], np.float32) * self.stride
         limits = tf.broadcast_to(tf.constant(map_size), [tf.shape(boxes)[0], 2])
-        return self.pool(features, box_lib.clip(boxes, limits))
+        return self.pool(features, box_lib.clip(boxes, limits), training)
 
-    def _integral(self, features, boxes):
-        return self._weighted(features, boxes, self._mean_weights)
+    def _integral(self, features, boxes, training):
+        return self._weighted(features, boxes, training, self._mean_weights)
 
-    def _matmul(self, features, boxes):
-        return self._weighted(features, boxes, self._sampled_weights)
+    def _matmul(self, features, boxes, training):
+        return self._weighted(features, boxes, training, self._sampled_weights)
 
-    def _weighted(self, features, boxes, weigh):
+    def _weighted(self, features, boxes, training, weigh):
         """Convolved sums of the map's cells; ``weigh`` gives their weights, rows and columns apart."""
         height, width, channels = features.shape[1:]
         rows = weigh(boxes[..., 0], boxes[..., 2], height)  # [B, R, grid, H']
@@ -72,7 +73,7 @@ class RegionPooling(keras.layers.Layer):
         regions, cells = boxes.shape[1] * self.grid**2, height * width
         weights = tf.cast(tf.reshape(weights, [-1, regions, cells]), self.compute_dtype)
         cell_values = tf.cast(tf.reshape(features, [-1, cells, channels]), self.compute_dtype)
-        if map_first(regions, cells, channels, self.filters):
+        if map_first(regions, cells, channels, self.filters, training):
             pooled = tf.matmul(weights, self.convolution(cell_values))
         else:  # The weights of a region add up to 1, so the bias may come last.
             pooled = self.convolution(tf.matmul(weights, cell_values))
@@ -95,7 +96,7 @@ class RegionPooling(keras.layers.Layer):
         pixels = low[..., tf.newaxis, tf.newaxis] + (high - low)[..., tf.newaxis, tf.newaxis] * fractions
         return pixels / self.stride - 0.5
 
-    def _crop_and_resize(self, features, boxes):
+    def _crop_and_resize(self, features, boxes, _):
         # One replicated cell around the map clamps samples beyond the outermost centres.
         padded = tf.pad(features, [[0, 0], [1, 1], [1, 1], [0, 0]], mode="SYMMETRIC")
         height, width = padded.shape[1:3]
@@ -112,13 +113,15 @@ class RegionPooling(keras.layers.Layer):
         return tf.reduce_mean(cells, axis=(3, 5))
 
 
-def map_first(regions: int, cells: int, channels: int, filters: int) -> bool:
+def map_first(regions: int, cells: int, channels: int, filters: int, training: bool) -> bool:
     """Whether ``weights x (map x kernel)`` takes fewer multiplications than ``(weights x map) x kernel``.
 
-    Forward and backward are counted; map and kernel have a gradient, the weights have none.
+    In training a product with a factor that needs a gradient is made once more for each such factor; the weights need
+    none.
     """
-    return (3 * cells * channels * filters + 2 * regions * cells * filters
-            < 2 * regions * cells * channels + 3 * regions * channels * filters)
+    with_kernel, with_weights = (3, 2) if training else (1, 1)
+    return (with_kernel * cells * channels * filters + with_weights * regions * cells * filters
+            < with_weights * regions * cells * channels + with_kernel * regions * channels * filters)
 
 
 class EntityFeatures(keras.layers.Layer):
@@ -129,9 +132,9 @@ class EntityFeatures(keras.layers.Layer):
         self.pooling = RegionPooling(feature_size, stride=stride, op=op, grid=grid, name="pooling")
         self.project = keras.layers.Dense(feature_size, name="project") if grid > 1 else None
 
-    def call(self, features, boxes):
-        """``[B, H', W', C]`` and boxes ``[B, N, 4]`` (pixels) to ``[B, N, D]``."""
-        pooled = self.pooling(features, boxes)
+    def call(self, features, boxes, training: bool = False):
+        """``[B, H', W', C]`` and boxes ``[B, N, 4]`` (pixels) to ``[B, N, D]``; `training` as of `RegionPooling`."""
+        pooled = self.pooling(features, boxes, training)
         cells, size = self.pooling.grid**2, self.pooling.filters
         if self.project is None:
             return tf.reshape(pooled, [-1, boxes.shape[1], size])
@@ -146,16 +149,17 @@ class PairFeatures(keras.layers.Layer):
         self.feature_size = feature_size
         self.pooling = RegionPooling(feature_size, stride=stride, op=op, name="pooling")
 
-    def call(self, features, boxes):
+    def call(self, features, boxes, training: bool = False):
         """Features and boxes of all pairs.
 
         Args:
           features: ``[B, H', W', C]``.
           boxes: float32 ``[B, N, 4]``, pixels.
+          training: as of `RegionPooling`.
 
         Returns:
           ``[B, P, D]`` features and float32 ``[B, P, 4]`` union boxes, rows in the order of `pairs.indices`.
         """
         first, second = pairs.indices(boxes.shape[1])
         unions = box_lib.union(tf.gather(boxes, first, axis=1), tf.gather(boxes, second, axis=1))
-        return tf.reshape(self.pooling(features, unions), [-1, len(first), self.feature_size]), unions
+        return tf.reshape(self.pooling(features, unions, training), [-1, len(first), self.feature_size]), unions

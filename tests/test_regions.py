@@ -102,10 +102,12 @@ def test_both_orders_of_the_product_give_the_same_results_and_gradients(op, grid
         np.testing.assert_allclose(first, second, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("regions_, cells, channels, filters", [(36, 1900, 2048, 512), (600, 1900, 2048, 512),
-                                                                (256, 1280, 64, 128), (500, 600, 512, 16)])
-def test_the_order_of_the_product_is_the_one_of_fewer_operations(regions_, cells, channels, filters, monkeypatch):
-    """Counted in the graph of the forward and the backward pass."""
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("regions_, cells, channels, filters", [
+    (36, 1900, 2048, 512), (528, 1900, 2048, 512), (900, 1900, 2048, 512), (256, 1280, 64, 128), (500, 600, 512, 16)])
+def test_the_order_of_the_product_is_the_one_of_fewer_operations(
+        regions_, cells, channels, filters, training, monkeypatch):
+    """Counted in the graph, in training with the backward pass."""
     boxes = tf.zeros([1, regions_, 4])
 
     def operations(first):
@@ -116,6 +118,8 @@ def test_the_order_of_the_product_is_the_one_of_fewer_operations(regions_, cells
 
         @tf.function
         def step(features):
+            if not training:
+                return [layer(features, boxes)]
             with tf.GradientTape() as tape:
                 tape.watch(features)
                 value = tf.reduce_sum(tf.sin(layer(features, boxes)))  # Its gradient needs the result.
@@ -126,7 +130,16 @@ def test_the_order_of_the_product_is_the_one_of_fewer_operations(regions_, cells
 
     expected = operations(True) < operations(False)
     monkeypatch.undo()
-    assert regions.map_first(regions_, cells, channels, filters) == expected
+    assert regions.map_first(regions_, cells, channels, filters, training) == expected
+
+
+def test_the_layers_learn_whether_a_gradient_follows(monkeypatch):
+    told = []
+    monkeypatch.setattr(regions, "map_first", lambda *sizes: told.append(sizes[-1]))
+    layer = regions.PairFeatures(FILTERS, stride=STRIDE, op="matmul")
+    for training in (False, True):
+        layer(FEATURES, BOXES[:, :2], training=training)
+    assert told == [False, True]
 
 
 def ops_of(tensors):
