@@ -36,7 +36,7 @@ BENCHMARKS = {
     "network_with_onednn": (  # As train.py has it.
         "network.py", [], ["--images=12", "--seconds=0", "--rounds=2"]),
     "network_of_the_paper": (
-        "network.py", ["--settings=configs/vg.flags", "--images=12", "--modes=graph"], None),
+        "network.py", ["--settings=configs/vg.flags", "--images=12", "--rounds=15", "--modes=graph"], None),
     "scaling": (
         "scaling.py", [],
         ["--boxes=4,8", "--queries=8,16", "--map_size=10,12,64", "--units=64", "--seconds=0"]),
@@ -93,12 +93,17 @@ def page(reports: dict[str, dict]) -> str:
     Args:
       reports: by the names of `BENCHMARKS`; aims whose reports are not there are left out.
     """
-    rows = ["| what | aim | measured |", "|---|---|---|"]
-    for aim in (union_rows, graph_rows, network_rows, pipeline_rows):
-        rows += [f"| {what} | {wanted} | {measured} |" for what, wanted, measured in aim(reports)]
+    groups = (union_rows, graph_rows, network_rows, pipeline_rows, serving_rows)
+    rows = [row for group in groups for row in group(reports)]
     parts = ["# Performance", "",
              "Written by `python -m benchmarks.all`. Ratios are medians over rounds in which all candidates take turns;",
-             "\"gradient\" and \"step\" are forward and backward.", "", *rows, ""]
+             "\"gradient\" and \"step\" are forward and backward.", "",
+             "| what | aim | measured | met |", "|---|---|---|---|"]
+    parts += [f"| {what} | {aim} | {measured} | {'yes' if met(aim, measured) else '**no**'} |"
+              for what, aim, measured in rows if aim]
+    parts += ["", "| what has no aim | measured |", "|---|---|"]
+    parts += [f"| {what} | {measured} |" for what, aim, measured in rows if not aim]
+    parts.append("")
     with open(NOTES, encoding="utf-8") as file:  # What no benchmark of today can tell: how it was before, and why.
         parts += [file.read()]
     if "scaling" in reports:
@@ -108,9 +113,15 @@ def page(reports: dict[str, dict]) -> str:
                   for name, found in reports["scaling"]["exponents"].items()]
         parts.append("")
     for name, report in reports.items():
-        parts += [f"## {name.replace('_', ' ').capitalize()}", "", f"`{report['command']}`", "", *_medians(report),
-                  _machine(report["machine"]), ""]
+        title = name.replace("_", " ").capitalize().replace("onednn", "oneDNN")
+        parts += [f"## {title}", "", f"`{report['command']}`", "", *_medians(report), _machine(report["machine"]), ""]
     return "\n".join(parts)
+
+
+def met(aim: str, measured: float) -> bool:
+    """Whether a number reaches an aim such as ">= 25" or "<= 1.05"."""
+    sign, limit = aim.split()
+    return measured >= float(limit) if sign == ">=" else measured <= float(limit)
 
 
 def union_rows(reports):
@@ -162,7 +173,7 @@ def network_rows(reports):
                 yield f"{network}: {key}", aims.get(key, ""), value
             yield f"{network}: training step, images a second", "", report["step_images_per_second"]
             yield f"{network}: evaluation, images a second", "", report["evaluation_images_per_second"]
-            yield (f"{network}: share of the evaluation's time that its network takes alone", "bound by it",
+            yield (f"{network}: share of the evaluation's time that its network takes alone", ">= 0.5",
                    report["network_share_of_evaluation"])
 
 
@@ -173,6 +184,19 @@ def pipeline_rows(reports):
         for cores, rate in reports["input_pipeline"]["images_per_second_by_cores"].items():
             yield (f"input pipeline on {cores} {'core' if cores == '1' else 'cores'} / training step, images a second "
                    f"({rate} / {step})", ">= 5" if cores == "1" else "", round(rate / step, 2))
+
+
+def serving_rows(reports):
+    """What more queries cost a request with one image, and what the server adds to the model."""
+    if "serving" in reports:
+        for network, found in reports["serving"]["configurations"].items():
+            for count, aim in (("100", "<= 1.05"), ("1000", "<= 1.25")):
+                yield (f"{network}: refer with {count} queries / with one", aim,
+                       found["refer_relative_to_one_query"][count])
+            yield (f"{network}: milliseconds that the server adds to answer with one query", "<= 3",
+                   found["server_overhead_ms"]["answer 1"])
+            for clients, speed in found["throughput_of_refer_10"].items():
+                yield f"{network}: refer, requests a second, {clients}", "", speed["requests_per_second"]
 
 
 def _medians(report):
