@@ -9,6 +9,7 @@ import os
 import tensorflow as tf
 from official.common import distribute_utils
 
+from dsg_tf import stopping
 from dsg_tf.config import Config
 
 
@@ -21,8 +22,9 @@ def make_strategy(config: Config) -> tf.distribute.Strategy:
     if config.strategy == "multi_worker_mirrored":
         check_cluster(os.environ.get("TF_CONFIG", ""))
     gpus = 0 if config.strategy == "tpu" else len(tf.config.list_physical_devices("GPU"))
-    return distribute_utils.get_distribution_strategy(
-        config.strategy, num_gpus=min(gpus, 1) if config.strategy == "one_device" else gpus, tpu_address=config.tpu)
+    with stopping.handlers_kept():
+        return distribute_utils.get_distribution_strategy(
+            config.strategy, num_gpus=min(gpus, 1) if config.strategy == "one_device" else gpus, tpu_address=config.tpu)
 
 
 def check_cluster(text: str) -> None:

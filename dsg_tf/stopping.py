@@ -49,6 +49,16 @@ def install() -> None:
     threading.Thread(target=_end_at_the_second, args=(wakeups,), daemon=True).start()
 
 
+@contextlib.contextmanager
+def handlers_kept() -> Iterator[None]:
+    """Puts the signals' handlers back where the block replaced them behind Python's back, as TensorFlow does when
+    several workers connect: its own handler of SIGTERM would only write a line.
+    """
+    yield
+    for number in SIGNALS:
+        signal.signal(number, signal.getsignal(number))  # Python's own table still has ours.
+
+
 def stop_with_parent() -> None:
     """Asks this process to stop when the one that started it by `multiprocessing` has ended, however it ended."""
     def wait():

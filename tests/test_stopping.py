@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -61,6 +63,27 @@ def test_postponed_work_is_cut_at_a_check_only():
     process.send_signal(signal.SIGTERM)
     code, output = ended(process)
     assert code == 0 and output.split() == [*map(str, range(20)), *"stopped; resume with the same command".split()]
+
+
+def test_workers_of_a_cluster_hear_the_signal(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        host = "127.0.0.1:%d" % server.getsockname()[1]
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": {"worker": [host]}, "task": {"type": "worker", "index": 0}}))
+    process = start("""
+        from dsg_tf import config, distribution
+        distribution.make_strategy(config.Config(strategy="multi_worker_mirrored"))
+        with stopping.postponed(until_agreed=True):
+            ready()
+            while not stopping.asked():
+                time.sleep(0.05)
+        print("heard")
+    """)
+    try:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+    finally:
+        process.kill()
+    assert process.stdout.read() == "heard\n" and process.returncode == 0
 
 
 def test_check_is_silent_without_a_signal():

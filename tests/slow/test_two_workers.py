@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -77,13 +78,14 @@ class Job:
 
     def wait(self, restart=False):
         """Waits until all have ended well."""
+        deadline = time.monotonic() + PATIENCE
         while any(process.poll() is None for process in self.processes) or self._failed():
+            assert time.monotonic() < deadline, "".join(map("".join, self.output))
             for index in self._failed():
                 assert restart and self.failures < 20, "".join(map("".join, self.output))
                 self.failures += 1
                 self.processes[index] = self.start(index)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.processes[0].wait(0.2)
+            time.sleep(0.2)
 
     def _failed(self):
         return [index for index, process in enumerate(self.processes) if process.poll()]
