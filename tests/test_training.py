@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 import resource
-import subprocess
-import sys
 import types
 
 import numpy as np
@@ -24,7 +21,6 @@ from dsg_tf.keras import keras
 from dsg_tf.losses import TERMS
 
 STEPS, STEPS_PER_EPOCH = 40, 4
-TESTS = os.path.dirname(os.path.abspath(__file__))
 
 
 @pytest.fixture(scope="module")
@@ -376,59 +372,3 @@ def test_precision_and_compilation_train_a_step(changes, data_dir, tmp_path):
     after = [v.numpy() for v in trainer.model.trainable_variables]
     assert all(np.isfinite(v).all() for v in after)
     assert sum(not np.array_equal(old, new) for old, new in zip(before, after)) > len(after) / 2
-
-
-# Also run by tests/slow.
-ON_TWO_DEVICES = """
-import json, sys
-import numpy as np
-import tensorflow as tf
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
-import tiny
-from dsg_tf import training
-from dsg_tf.data.records import DatasetInfo
-
-data_dir, model_dir, batch_norm, model = sys.argv[1:]
-
-logged = {}
-
-def step(name, strategy, **changes):
-    settings = tiny.config(data_dir=data_dir, model_dir=f"{model_dir}/{name}", batch_size=4, epochs=0.5,
-                           num_halvings=0, learning_rate=0.1, **changes)
-    trainer = training.Trainer(settings, DatasetInfo.load(data_dir), strategy, lambda model, step: {})
-    before = [v.numpy() for v in trainer.model.variables]
-    trainer._log = lambda scalars, *_: logged.update(
-        {name: {tag: value for tag, value in scalars.items() if not tag.startswith("input/")}})
-    trainer.train()
-    assert int(trainer.step.numpy()) == 1
-    return before, [v.numpy() for v in trainer.model.variables]
-
-def largest(first, second):
-    return float(max(np.abs(a - b).max() for a, b in zip(first, second)))
-
-one_device = tf.distribute.MirroredStrategy(["/cpu:0"])
-two_devices = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])
-before, single = step("1", one_device, batch_norm=batch_norm, model=model)
-_, double = step("2", two_devices, batch_norm=batch_norm, model=model)
-scalars_apart = max(abs(value - logged["2"][name]) / (1 + abs(value)) for name, value in logged["1"].items())
-print(json.dumps({"moved": largest(before, single), "apart": largest(single, double),
-                  "scalars_apart": scalars_apart, "subject_iou": logged["1"]["metric/subject_iou"]}))
-"""
-
-
-def step_on_two_devices(data_dir, model_dir, batch_norm, model):
-    """How far a step moves the weights on one device, and how far apart it is on two."""
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2",
-                   "PYTHONPATH": os.pathsep.join([os.path.dirname(TESTS), TESTS])}
-    done = subprocess.run([sys.executable, "-c", ON_TWO_DEVICES, data_dir, model_dir, batch_norm, model],
-                          env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def test_two_devices_step_as_one(data_dir, tmp_path):
-    """Batch norm over all devices, the smaller model; tests/slow has the whole one, with frozen statistics."""
-    found = step_on_two_devices(data_dir, str(tmp_path), "sync", "no_dsg")
-    assert found["moved"] > 1e-2 and found["apart"] < 1e-5, found
-    assert found["subject_iou"] > 0 and found["scalars_apart"] < 1e-5, found
