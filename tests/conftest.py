@@ -22,7 +22,8 @@ def shared(tmp_path_factory, worker_id):
         with open(base / f"{name}.lock", "w", encoding="utf-8") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not (base / name).exists():
-                make(str(base / name))
+                make(str(base / f"{name}.{worker_id}"))
+                os.rename(base / f"{name}.{worker_id}", base / name)  # Nobody takes what was half made.
         return str(base / name)
 
     return folder

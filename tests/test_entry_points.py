@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 
@@ -15,7 +17,7 @@ from PIL import Image
 
 import tiny
 import tiny_data
-from commands import ENVIRONMENT, ROOT, SETTINGS, STEPS, last_step, run
+from commands import ENVIRONMENT, ROOT, SETTINGS, STEPS, last_step, read_to_end, read_to_step, run, start
 from dsg_tf import build, checkpoints, evaluation, results, running
 from dsg_tf.data import pipeline
 from dsg_tf.data.records import DatasetInfo
@@ -31,11 +33,18 @@ def data_dir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(data_dir, tmp_path_factory):
-    """The model directory of a run with validation on the way. tests/slow has one that is stopped and goes on."""
+    """The model directory of a run with validation on the way, which was stopped once and went on."""
     model_dir = str(tmp_path_factory.mktemp("run"))
-    done = run("train.py", **{**SETTINGS, "data_dir": data_dir, "model_dir": model_dir, "eval_steps": 8})
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert last_step(model_dir) == STEPS
+    settings = {**SETTINGS, "data_dir": data_dir, "model_dir": model_dir, "eval_steps": 8}
+    with start("train.py", **settings) as process:
+        read_to_step(process, 10)
+        process.send_signal(signal.SIGTERM)
+        output = read_to_end(process)
+    sentence = re.search(r"^train\.py: stopped at step (\d+); resume with the same command\n\Z", output, re.MULTILINE)
+    assert process.returncode == 0 and sentence and "Traceback" not in output, output[-3000:]
+    assert 10 <= int(sentence[1]) < STEPS and last_step(model_dir) == int(sentence[1])
+    done = run("train.py", **settings)
+    assert done.returncode == 0 and f"resuming after step {sentence[1]} from" in done.stderr, done.stderr[-3000:]
     assert [line.split()[0] for line in done.stdout.splitlines()[-3:]] == ["split", "val", "test"]
     return model_dir
 

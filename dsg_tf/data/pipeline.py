@@ -20,6 +20,7 @@ INTERLEAVED_SHARDS = 8
 
 _AUTOTUNE = tf.data.AUTOTUNE
 
+
 def train_batches(
     files: Sequence[str],
     spec: InputSpec,
