@@ -1,8 +1,8 @@
-"""Box geometry: the only place that knows the order of coordinates, scaling, flipping and unions.
+"""Box geometry inside the program: the order of coordinates, scaling, flipping and unions.
 
-A box is ``[y0, x0, y1, x1]``, float32, with y1 and x1 exclusive. Inside the model boxes are in pixels of the
-network input; files, evaluation output and serving use pixels of the original image. IoU, encoding and decoding
-are Model Garden's (``official.vision.ops.box_ops``), which uses the same order.
+A box is `[y0, x0, y1, x1]`, float32, with y1 and x1 exclusive. Inside the model boxes are in pixels of the network
+input; files, evaluation output and serving use pixels of the original image. IoU, encoding, decoding and suppression
+are Model Garden's (`official.vision.ops`), which uses the same order. What order a file format has, its reader knows.
 """
 
 from __future__ import annotations
@@ -15,53 +15,41 @@ from official.vision.ops import box_ops
 REFINE_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 
 
-def from_ymin_ymax_xmin_xmax(box) -> list:
-    """Reorders one box of the referring-relationships JSON, ``[ymin, ymax, xmin, xmax]``."""
-    ymin, ymax, xmin, xmax = box
-    return [ymin, xmin, ymax, xmax]
-
-
-def from_x0_y0_x1_y1(box) -> list:
-    """Reorders one box of the CLEVR scenes JSON, ``[x0, y0, x1, y1]``."""
-    x0, y0, x1, y1 = box
-    return [y0, x0, y1, x1]
-
-
 def scale(boxes, factors_yx):
-    """Multiplies boxes ``[..., 4]`` by ``factors_yx`` ``[..., 2]`` (y, x); broadcasts, tensors or arrays."""
+    """Multiplies boxes `[..., 4]` by `factors_yx` `[..., 2]` (y, x); broadcasts, tensors or arrays."""
     return boxes * _twice(factors_yx)
 
 
 def flip_horizontal(boxes, width):
-    """Mirrors boxes ``[..., 4]`` in an image of ``width`` pixels."""
+    """Mirrors boxes `[..., 4]` in an image of `width` pixels."""
     stack = tf.stack if tf.is_tensor(boxes) else np.stack
     y0, x0, y1, x1 = (boxes[..., k] for k in range(4))
     return stack([y0, width - x1, y1, width - x0], -1)
 
 
 def normalize(boxes, size):
-    """Divides boxes ``[..., 4]`` by ``size`` ``[..., 2]`` (height, width): coordinates in [0, 1]."""
+    """Divides boxes `[..., 4]` by `size` `[..., 2]` (height, width): coordinates in [0, 1]."""
     # Not a product with 1 / size, whose rounding puts whole numbers of the metric's cells off by one.
     return boxes / _twice(size)
 
 
 def union(first, second):
-    """The smallest box that contains both; ``[..., 4]``, broadcasts (the paper, section 3.2)."""
+    """The smallest box that contains both; `[..., 4]`, broadcasts (the paper, section 3.2)."""
     return tf.concat([tf.minimum(first[..., :2], second[..., :2]), tf.maximum(first[..., 2:], second[..., 2:])], -1)
 
 
 def iou(boxes, others):
-    """IoU of every pair, ``[B, N, 4]`` and ``[B, M, 4]`` to ``[B, N, M]``; 0 where either box is empty."""
+    """IoU of every pair, `[B, N, 4]` and `[B, M, 4]` to `[B, N, M]`; 0 where either box is empty."""
     return tf.maximum(box_ops.bbox_overlap(boxes, others), 0.0)
 
 
 def clip(boxes, size):
-    """Clips boxes ``[B, N, 4]`` to images of ``size`` ``[B, 2]`` (height, width)."""
+    """Clips boxes `[B, N, 4]` to images of `size` `[B, 2]` (height, width)."""
     return box_ops.clip_boxes(boxes, size[:, tf.newaxis, :])
 
 
 def encode(boxes, anchors, weights=REFINE_WEIGHTS):
-    """Regression targets ``[..., 4]`` (dy, dx, dh, dw) that move ``anchors`` onto ``boxes``."""
+    """Regression targets `[..., 4]` (dy, dx, dh, dw) that move `anchors` onto `boxes`."""
     return box_ops.encode_boxes(boxes, anchors, weights=list(weights))
 
 
@@ -71,16 +59,31 @@ def decode(deltas, anchors, weights=REFINE_WEIGHTS):
 
 
 def non_maxima(boxes, scores, iou_threshold: float):
-    """Which boxes a non-maximum suppression keeps: ``[B, N, 4]`` and scores ``[B, N]`` to bool ``[B, N]``."""
+    """Which boxes a non-maximum suppression keeps: `[B, N, 4]` and scores `[B, N]` to bool `[B, N]`."""
     count = boxes.shape[1]
-    kept, number = tf.image.non_max_suppression_padded(
-        boxes, scores, count, iou_threshold=iou_threshold, pad_to_max_output_size=True)
-    is_kept = tf.sequence_mask(number, count)
-    return tf.reduce_any(tf.one_hot(kept, count, on_value=True, off_value=False) & is_kept[..., tf.newaxis], axis=1)
+
+    def of_image(image):
+        # The operation behind `tf.image.non_max_suppression`, since what TensorFlow has for batches goes through
+        # AutoGraph, for more than a second. Not Model Garden's: that has 0.5 in place of the threshold where what is
+        # suppressed could suppress others.
+        kept, number = tf.raw_ops.NonMaxSuppressionV4(
+            boxes=image[0],
+            scores=image[1],
+            max_output_size=count,
+            iou_threshold=iou_threshold,
+            score_threshold=-float("inf"),
+            pad_to_max_output_size=True,
+        )
+        is_kept = (
+            tf.one_hot(kept, count, on_value=True, off_value=False) & tf.sequence_mask(number, count)[:, tf.newaxis]
+        )
+        return tf.reduce_any(is_kept, axis=0)
+
+    return tf.map_fn(of_image, (boxes, scores), fn_output_signature=tf.TensorSpec([count], tf.bool))
 
 
 def non_empty(boxes):
-    """True where a box ``[..., 4]`` has a positive height and width."""
+    """True where a box `[..., 4]` has a positive height and width."""
     return tf.reduce_all(boxes[..., 2:] > boxes[..., :2], -1)
 
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
-from dsg_tf import detector, dsg, gpi, heads, losses, regions
-from dsg_tf.baselines import attention, displacements, shifts, two_step
 from dsg_tf.config import ATTENTION_MODELS, Config
-from dsg_tf.data.network_input import InputSpec
+from dsg_tf.data.batches.batch_spec import BatchSpec
+from dsg_tf.data.batches.network_input import Resize
 from dsg_tf.data.records import DatasetInfo
 from dsg_tf.keras import keras
+from dsg_tf.model import detector, dsg, gpi, heads, regions
+from dsg_tf.model.baselines import attention, shifts, two_step
+from dsg_tf.objectives import losses
 
 SSAS_ITERATIONS = 3
 
 
 def build_model(config: Config, num_entities: int, num_relations: int):
-    """Builds the system that ``config.model`` names, with its variables made.
+    """Builds the system that `config.model` names, with its variables made.
 
     Raises:
       ValueError: settings that the parts reject; names the flags.
@@ -29,100 +34,182 @@ def build_model(config: Config, num_entities: int, num_relations: int):
     return model
 
 
+@dataclasses.dataclass(frozen=True)
+class GraphSystem:
+    """What a system of the DSG family has (the paper, section 6.2)."""
+
+    graph: bool = True
+    labels: bool = True
+    refines_from_graph: bool = True
+    matches_triplets: bool = False
+
+
+GRAPH_SYSTEMS = {
+    "dsg": GraphSystem(),
+    "no_dsg": GraphSystem(graph=False, labels=False),
+    "dsg_no_sgl": GraphSystem(labels=False),
+    "dsg_no_br": GraphSystem(refines_from_graph=False),
+    "two_step": GraphSystem(matches_triplets=True),
+}
+
+
 def _graph_model(config: Config, num_entities: int, num_relations: int) -> dsg.DSG:
     """The DSG and its ablations: parts left out or exchanged."""
-    has_graph, has_labels = config.model != "no_dsg", config.model not in ("no_dsg", "dsg_no_sgl")
-    pair_units = config.pair_units if has_graph and config.model != "two_step" else 0
-    region = {"stride": 2**config.roi_level, "op": config.roi_op}
+    has = GRAPH_SYSTEMS[config.model]
+    pair_units = config.pair_units if has.graph and not has.matches_triplets else 0
+    region: dict[str, Any] = {"stride": 2**config.roi_level, "op": config.roi_op}
+    pair_features = graph = labeler = describe_pairs = None
+    if has.graph:
+        pair_features = regions.PairFeatures(config.feature_size, name="pair_features", **region)
+        graph = gpi.GraphLayer(
+            hidden_units=config.hidden_units,
+            units=config.gpi_units,
+            node_units=config.node_units,
+            attention=config.gpi_attention,
+            unordered_edges=True,
+            name="graph",
+        )
+    if has.labels:
+        labeler = heads.LabelHeads(num_entities, num_relations, name="labeler")
+    if pair_units:
+        describe_pairs = keras.layers.Dense(pair_units, name="describe_pairs")
+    if has.matches_triplets:
+        classifier = two_step.GraphMatcher(name="classifier")
+    else:
+        classifier = heads.ReferringClassifier(
+            num_entities, num_relations, config.hidden_units, pair_units, name="classifier"
+        )
     return dsg.DSG(
         detector=build_detector(config),
-        entity_features=regions.EntityFeatures(config.feature_size, grid=config.entity_grid, name="entity_features",
-                                               **region),
-        pair_features=regions.PairFeatures(config.feature_size, name="pair_features", **region) if has_graph else None,
-        graph=gpi.GraphLayer(hidden_units=config.hidden_units, units=config.gpi_units, node_units=config.node_units,
-                             attention=config.gpi_attention, unordered_edges=True, name="graph") if has_graph else None,
-        classifier=two_step.GraphMatcher(name="classifier") if config.model == "two_step" else
-        heads.ReferringClassifier(num_entities, num_relations, config.hidden_units, pair_units, name="classifier"),
-        describe_pairs=keras.layers.Dense(pair_units, name="describe_pairs") if pair_units else None,
-        refiner=heads.BoxRefiner(name="refiner"), refine_features=config.model == "dsg_no_br",
-        labeler=heads.LabelHeads(num_entities, num_relations, name="labeler") if has_labels else None,
-        refined_nms_iou=config.refined_nms_iou, hidden=config.hide, name=config.model)
+        entity_features=regions.EntityFeatures(
+            config.feature_size, grid=config.entity_grid, name="entity_features", **region
+        ),
+        pair_features=pair_features,
+        graph=graph,
+        classifier=classifier,
+        describe_pairs=describe_pairs,
+        refiner=heads.BoxRefiner(name="refiner"),
+        refine_features=not has.refines_from_graph,
+        labeler=labeler,
+        refined_nms_iou=config.refined_nms_iou,
+        hidden=config.hide,
+        name=config.model,
+    )
 
 
 def _attention_model(config: Config, num_entities: int, num_relations: int) -> attention.AttentionModel:
-    backbone = detector.make_backbone(config.backbone, config.backbone_depth, config.backbone_width,
-                                      config.image_size, config.batch_norm == "sync")
+    backbone = detector.make_backbone(
+        config.backbone, config.backbone_depth, config.backbone_width, config.image_size, config.batch_norm == "sync"
+    )
     return attention.AttentionModel(
-        backbone=backbone, level=config.roi_level, attender=make_attender(config, num_entities, num_relations),
-        pixel_mean=config.pixel_mean, pixel_std=config.pixel_std, freeze_batch_norm=config.batch_norm == "frozen",
-        hidden=config.hide, name=config.model)
+        backbone=backbone,
+        level=config.roi_level,
+        attender=make_attender(config, num_entities, num_relations),
+        pixel_mean=config.pixel_mean,
+        pixel_std=config.pixel_std,
+        freeze_batch_norm=config.batch_norm == "frozen",
+        hidden=config.hide,
+        name=config.model,
+    )
 
 
 def make_attender(config: Config, num_entities: int, num_relations: int):
     """How each of the attention models of Krishna et al. 2018 attends."""
     if config.model in ("co", "vrd"):
-        return attention.QueryAttention(num_entities, num_relations, use_relation=config.model == "vrd",
-                                        name="attender")
+        return attention.QueryAttention(
+            num_entities, num_relations, use_relation=config.model == "vrd", name="attender"
+        )
     if config.model == "ssas":
         moves = [shifts.ConvolutionalShift(num_relations, name=name) for name in ("shift", "inverse_shift")]
     else:
-        moves = [shifts.StatisticalShift(num_relations, direction=direction, name=name)
-                 for name, direction in (("shift", 1), ("inverse_shift", -1))]
-    return attention.StackedAttention(num_entities, shift=moves[0], inverse_shift=moves[1],
-                                      iterations=SSAS_ITERATIONS if config.model == "ssas" else 1, name="attender")
+        moves = [
+            shifts.StatisticalShift(num_relations, direction=direction, name=name)
+            for name, direction in (("shift", 1), ("inverse_shift", -1))
+        ]
+    return attention.StackedAttention(
+        num_entities,
+        shift=moves[0],
+        inverse_shift=moves[1],
+        iterations=SSAS_ITERATIONS if config.model == "ssas" else 1,
+        name="attender",
+    )
 
 
 def build_losses(config: Config, model, num_relations: int):
     """The loss terms of the system that `build_model` made."""
     if config.model in ATTENTION_MODELS:
         return losses.MapLosses()
-    return losses.Losses(model.detector.anchors, num_relations, config)
-
-
-def measure(model, config: Config, info: DatasetInfo) -> None:
-    """What a system knows about the training set before it learns: the mean displacements of spatial shifts."""
-    if config.model == "ss":
-        values = displacements.mean_displacements(info.shard_paths(config.data_dir, "train"),
-                                                  len(info.vocabulary.relations))
-        for layer in (model.attender.shift, model.attender.inverse_shift):
-            layer.displacements.assign(values)
+    return losses.Losses(
+        model.detector.anchors,
+        num_relations,
+        weights=dataclasses.asdict(config.loss_weights),
+        rpn_positive_iou=config.rpn_positive_iou,
+        rpn_negative_iou=config.rpn_negative_iou,
+        rpn_samples=config.rpn_samples,
+        balance_roles=config.rr_balance,
+        refine_loss=losses.make_refine_loss(config.refine_loss, config.refine_beta),
+    )
 
 
 def build_detector(config: Config) -> detector.Detector:
     """Builds the detector of the configuration."""
     sync = config.batch_norm == "sync"
     levels = sorted([config.rpn_level, config.roi_level])
-    backbone = detector.make_backbone(config.backbone, config.backbone_depth, config.backbone_width,
-                                      config.image_size, sync)
+    backbone = detector.make_backbone(
+        config.backbone, config.backbone_depth, config.backbone_width, config.image_size, sync
+    )
     max_level = config.fpn_max_level if config.decoder == "fpn" else levels[-1]
-    decoder = detector.make_decoder(config.decoder, backbone.output_specs, levels[0], max_level, config.fpn_filters,
-                                    sync)
+    decoder = detector.make_decoder(
+        config.decoder, backbone.output_specs, levels[0], max_level, config.fpn_filters, sync
+    )
     num_anchors = len(config.anchor_scales) * len(config.aspect_ratios)
     return detector.Detector(
-        backbone, decoder, detector.make_rpn_head(config.rpn_level, num_anchors, config.rpn_filters, sync),
-        rpn_level=config.rpn_level, roi_level=config.roi_level,
+        backbone,
+        decoder,
+        detector.make_rpn_head(config.rpn_level, num_anchors, config.rpn_filters, sync),
+        rpn_level=config.rpn_level,
+        roi_level=config.roi_level,
         anchors=detector.make_anchors(config.image_size, config.rpn_level, config.anchor_scales, config.aspect_ratios),
-        num_boxes=config.num_boxes, nms_iou=config.nms_iou, pre_nms_top_k=config.pre_nms_top_k,
-        score_threshold=config.score_threshold, pixel_mean=config.pixel_mean, pixel_std=config.pixel_std,
-        freeze_batch_norm=config.batch_norm == "frozen", name="detector")
+        num_boxes=config.num_boxes,
+        nms_iou=config.nms_iou,
+        pre_nms_top_k=config.pre_nms_top_k,
+        score_threshold=config.score_threshold,
+        pixel_mean=config.pixel_mean,
+        pixel_std=config.pixel_std,
+        freeze_batch_norm=config.batch_norm == "frozen",
+        name="detector",
+    )
 
 
-def _make_variables(model: dsg.DSG, config: Config) -> None:
-    """Calls the model on one empty image, inside a graph: no arithmetic is done."""
-    signature = {"image": tf.TensorSpec([1, *config.image_size, 3], tf.uint8),
-                 "image_size": tf.TensorSpec([1, 2], tf.float32), "queries": tf.TensorSpec([1, 1, 3], tf.int32)}
-    tf.function(model).get_concrete_function(signature)
+def _make_variables(model: keras.Model, config: Config) -> None:
+    """Calls the model on symbols: no arithmetic is done, and AutoGraph, which takes seconds, has no part."""
+    shapes = {
+        "image": ([*config.image_size, 3], tf.uint8),
+        "image_size": ([2], tf.float32),
+        "queries": ([1, 3], tf.int32),
+    }
+    images = tf.distribute.get_strategy().num_replicas_in_sync  # Keras divides them by the devices.
+    tf.autograph.experimental.do_not_convert(model)(
+        {name: keras.Input(shape, batch_size=images, dtype=dtype) for name, (shape, dtype) in shapes.items()}
+    )
 
 
-def input_spec(config: Config, info: DatasetInfo, split: str, training: bool) -> InputSpec:
-    """How the images of a split are fed to the network; limits hold all boxes and relations of any image."""
+def resize(config: Config) -> Resize:
+    """How images become the network's input."""
+    return Resize(config.image_size, config.short_side, config.long_side, config.keep_aspect)
+
+
+def batch_spec(config: Config, info: DatasetInfo, split: str, training: bool) -> BatchSpec:
+    """How a split is fed to the network; limits hold all boxes and relations of any image."""
     limits = info.splits[split]
-    return InputSpec(
-        image_size=config.image_size, short_side=config.short_side, long_side=config.long_side,
-        max_boxes=max(limits.max_boxes, 1), max_relations=max(limits.max_relations, 1),
+    return BatchSpec(
+        resize(config),
+        max_boxes=max(limits.max_boxes, 1),
+        max_relations=max(limits.max_relations, 1),
         max_queries=config.max_queries if training else max(limits.max_queries, 1),
         flipped_relations=info.vocabulary.flipped_relations() if training else (),
-        color_jitter=config.color_jitter if training else 0.0, keep_aspect=config.keep_aspect)
+        color_jitter=config.color_jitter if training else 0.0,
+    )
 
 
 def count_parameters(model: keras.Model) -> dict[str, int]:

@@ -13,9 +13,11 @@ from collections.abc import Sequence
 import tensorflow as tf
 from absl import logging
 
-from dsg_tf import build, files, optimizers
+from dsg_tf import build
 from dsg_tf import config as config_lib
 from dsg_tf.data.scene import Vocabulary
+from dsg_tf.model.moving_average import MovingAverage
+from dsg_tf.process import files
 
 VOCABULARY_FILE = "vocabulary.json"
 _NAMES_LISTED = 10
@@ -47,8 +49,10 @@ def newest(directory: str) -> str | None:
         logging.warning("%s cannot be read (%s): the checkpoint before it is taken", prefix, problem)
         broken.append(prefix)
     if broken:
-        raise ValueError(f"no checkpoint in {directory} can be read, neither {' nor '.join(broken)}. To begin anew, "
-                         "remove the directory")
+        raise ValueError(
+            f"no checkpoint in {directory} can be read, neither {' nor '.join(broken)}. To begin anew, "
+            "remove the directory"
+        )
     return None
 
 
@@ -90,7 +94,7 @@ def load_vocabulary(model_dir: str) -> Vocabulary:
 
 
 def load_model(model_dir: str, precision: str = ""):
-    """Builds the model of ``model_dir`` with the weights of its last checkpoint, averaged if it keeps an average.
+    """Builds the model of `model_dir` with the weights of its last checkpoint, averaged if it keeps an average.
 
     Args:
       precision: of the arithmetic, where it is not to be that of the training.
@@ -110,17 +114,18 @@ def load_model(model_dir: str, precision: str = ""):
     # Not before: a training that goes on meanwhile removes its old checkpoints.
     path = newest(checkpoint_dir(model_dir))
     if path is None:
-        raise FileNotFoundError(f"{checkpoint_dir(model_dir)} holds no checkpoint yet: let train.py run until it "
-                                "writes one")
-    step = tf.Variable(0, dtype=tf.int64)
-    items = {"model": model, "step": step}
-    average = optimizers.MovingAverage(model.variables, config.ema_decay) if config.ema_decay else None
+        raise FileNotFoundError(
+            f"{checkpoint_dir(model_dir)} holds no checkpoint yet: let train.py run until it writes one"
+        )
+    items = {"model": model}
+    average = MovingAverage(model.variables, config.ema_decay) if config.ema_decay else None
     if average is not None:
         items["average"] = average
     tf.train.Checkpoint(**items).restore(path).expect_partial().assert_existing_objects_matched()
     if average is not None:
         average.copy_to_variables()
-    return model, config, vocabulary, int(step)
+    # Not a variable of its own, which under a distribution strategy would be one for each device.
+    return model, config, vocabulary, int(tf.train.load_variable(path, "step/.ATTRIBUTES/VARIABLE_VALUE"))
 
 
 def initialize(model, path: str, modules: Sequence[str]) -> None:
@@ -128,15 +133,15 @@ def initialize(model, path: str, modules: Sequence[str]) -> None:
 
     Args:
       model: of `build.build_model`.
-      path: a checkpoint prefix, or a directory with checkpoints; Model Garden's (``backbone/...``, ``decoder/...``,
-        ``rpn_head/...``) or this program's.
+      path: a checkpoint prefix, or a directory with checkpoints; Model Garden's (`backbone/...`, `decoder/...`,
+        `rpn_head/...`) or this program's.
       modules: of "backbone", "decoder", "rpn_head"; or "all": the whole model from this program's checkpoint, all
-        three modules from Model Garden's; or "matching": what this program's model in directory ``path`` has of the
+        three modules from Model Garden's; or "matching": what this program's model in directory `path` has of the
         model, the other variables keep their start and are logged. A moving average, where there is one, is read for
         "all" and "matching".
 
     Raises:
-      FileNotFoundError: no checkpoint at ``path``.
+      FileNotFoundError: no checkpoint at `path`.
       ValueError: variables are missing from the checkpoint (but for "matching") or have another shape; names them.
     """
     if "matching" in modules:
@@ -148,7 +153,7 @@ def initialize(model, path: str, modules: Sequence[str]) -> None:
     if is_own and "all" in modules:
         items = {"model": model}
         if any(name.startswith("average/") for name in stored):
-            items["average"] = optimizers.MovingAverage(model.variables, 0.0)
+            items["average"] = MovingAverage(model.variables, 0.0)
     else:
         known = model.modules_of_model_garden
         items = known if "all" in modules else {name: known[name] for name in modules if name in known}
@@ -177,13 +182,15 @@ def _find(path: str) -> str:
     for candidate in (path, tf.train.latest_checkpoint(path), newest(checkpoint_dir(path))):
         if candidate is not None and tf.io.gfile.exists(candidate + ".index"):
             return candidate
-    raise FileNotFoundError(f"--init_checkpoint={path}: no checkpoint there (neither {path}.index nor a directory with "
-                            "one)")
+    raise FileNotFoundError(
+        f"--init_checkpoint={path}: no checkpoint there (neither {path}.index nor a directory with one)"
+    )
 
 
-def _check_match(target: tf.train.Checkpoint, stored: dict[str, list[int]], prefix: str,
-                 may_miss: bool = False) -> list[str]:
-    """Compares with the names under which ``target`` itself would be written: TensorFlow has no other public list.
+def _check_match(
+    target: tf.train.Checkpoint, stored: dict[str, list[int]], prefix: str, may_miss: bool = False
+) -> list[str]:
+    """Compares with the names under which `target` itself would be written: TensorFlow has no other public list.
 
     Returns:
       What is not in the checkpoint, if it may miss something.
@@ -202,7 +209,10 @@ def _check_match(target: tf.train.Checkpoint, stored: dict[str, list[int]], pref
             wrong.append(f"{short}: shape {stored[name]} in the checkpoint, {shape} in the model")
     if wrong:
         more = f"\n  and {len(wrong) - _NAMES_LISTED} more" if len(wrong) > _NAMES_LISTED else ""
-        raise ValueError(f"--init_checkpoint={prefix} does not fit the model in {len(wrong)} of {len(expected)} "
-                         "variables (do --backbone, --decoder and --init_modules fit it?):\n  "
-                         + "\n  ".join(wrong[:_NAMES_LISTED]) + more)
+        raise ValueError(
+            f"--init_checkpoint={prefix} does not fit the model in {len(wrong)} of {len(expected)} "
+            "variables (do --backbone, --decoder and --init_modules fit it?):\n  "
+            + "\n  ".join(wrong[:_NAMES_LISTED])
+            + more
+        )
     return missing

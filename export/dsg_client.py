@@ -11,20 +11,30 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from dsg_tf.answers import Answer, LabelledGraph, best_first
-from dsg_tf.prediction.requests import Query
-from export.serving.status import sentence
+from dsg_tf.data import queries as query_lib
+from dsg_tf.data.roles import QUERY_PARTS
+from dsg_tf.predict import answers
+from dsg_tf.process import error_sentences
 
-ROLES = ("subject", "object")
 # A prediction changes nothing, so it may be sent again; but only where the server did not take it: one that was too
 # much, or too slow, would be so again.
-_RETRIES = {"methodConfig": [{
-    "name": [{"service": "tensorflow.serving.PredictionService"}],
-    "retryPolicy": {"maxAttempts": 5, "initialBackoff": "0.1s", "maxBackoff": "2s", "backoffMultiplier": 2,
-                    "retryableStatusCodes": ["UNAVAILABLE"]}}]}
+_RETRIES = {
+    "methodConfig": [
+        {
+            "name": [{"service": "tensorflow.serving.PredictionService"}],
+            "retryPolicy": {
+                "maxAttempts": 5,
+                "initialBackoff": "0.1s",
+                "maxBackoff": "2s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ]
+}
 
 
-class RequestError(Exception):
+class RequestError(OSError):
     """The server's refusal.
 
     Attributes:
@@ -58,12 +68,26 @@ class DSGClient:
       RequestError: from every method, when the server refuses or cannot be reached.
     """
 
-    def __init__(self, server: str, *, model: str = "dsg", version: int | None = None, label: str = "",
-                 timeout: float = 30.0, tls_roots: bytes | None = None):
-        options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1),
-                   ("grpc.service_config", json.dumps(_RETRIES))]
-        self._channel = (grpc.insecure_channel(server, options) if tls_roots is None else grpc.secure_channel(
-            server, grpc.ssl_channel_credentials(tls_roots or None), options))
+    def __init__(
+        self,
+        server: str,
+        *,
+        model: str = "dsg",
+        version: int | None = None,
+        label: str = "",
+        timeout: float = 30.0,
+        tls_roots: bytes | None = None,
+    ):
+        options = [
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.service_config", json.dumps(_RETRIES)),
+        ]
+        self._channel = (
+            grpc.insecure_channel(server, options)
+            if tls_roots is None
+            else grpc.secure_channel(server, grpc.ssl_channel_credentials(tls_roots or None), options)
+        )
         self._predict = prediction_service_pb2_grpc.PredictionServiceStub(self._channel).Predict
         self._model, self._version, self._label, self._timeout = model, version, label, timeout
 
@@ -77,7 +101,7 @@ class DSGClient:
         """Ends the connection."""
         self._channel.close()
 
-    def ask(self, image: bytes | EncodedImage, queries: Sequence[str]) -> list[Answer]:
+    def ask(self, image: bytes | EncodedImage, queries: Sequence[str]) -> list[answers.Answer]:
         """Where the subject and the object of each query are.
 
         Args:
@@ -87,39 +111,40 @@ class DSGClient:
         Raises:
           ValueError: a query does not have three parts.
         """
-        parsed = [Query.parse(query) for query in queries]
-        for query in parsed:
-            if not query.is_whole:
-                raise ValueError(f'the query {query.text!r} is not of the form "subject, relation, object"')
-        words = {role: np.array([[query.parts[k] for query in parsed]], object).reshape(1, -1)
-                 for k, role in enumerate(("subject", "relation", "object"))}
+        parsed = query_lib.parse_all(queries)
+        words = {
+            part: np.array([[query.parts[k] for query in parsed]], object).reshape(1, -1)
+            for k, part in enumerate(QUERY_PARTS)
+        }
         if isinstance(image, EncodedImage):
             found = self.call("answer", {**image.tensors, **words})
         else:
             found = self.call("refer", {"image": np.array([image], object), **words})
-        boxes = found["boxes"][0]
-        chosen = {role: found[f"{role}_mask"][0] for role in ROLES}
-        # TWO STEP scores pairs, not boxes: each box of its answer has the pair's score.
-        scores = {role: found["role_probabilities"][0, :, :, k] if "role_probabilities" in found else
-                  found[f"{role}_score"][0][:, np.newaxis] * chosen[role] for k, role in enumerate(ROLES, start=1)}
-        return [Answer(query, *best_first(boxes, scores["subject"][k], chosen["subject"][k]),
-                       *best_first(boxes, scores["object"][k], chosen["object"][k])) for k, query in enumerate(queries)]
+        of_image = {name: value[0] for name, value in found.items()}
+        return [answers.read(query, of_image, row) for row, query in enumerate(queries)]
 
     def encode(self, image: bytes) -> EncodedImage:
         """Lets the network look at an image once; `ask` it then as often as you like."""
         return EncodedImage(self.call("encode", {"image": np.array([image], object)}))
 
-    def scene_graph(self, image: bytes) -> LabelledGraph:
+    def scene_graph(self, image: bytes) -> answers.LabelledGraph:
         """What is in the image, and how it stands to each other."""
         found = self.call("scene_graph", {"image": np.array([image], object)})
         found = {name: value[0] for name, value in found.items()}
         valid = np.flatnonzero(found["valid"])
         number = {int(box): k for k, box in enumerate(valid)}
         kept = [k for k, score in enumerate(found["relation_score"]) if score > 0]  # Fewer pairs than K leave zeros.
-        relations = [(number[found["relation_subject"][k]], found["relation"][k].decode(),
-                      number[found["relation_object"][k]]) for k in kept]
-        return LabelledGraph(found["boxes"][valid], [name.decode() for name in found["entity"][valid]],
-                             found["entity_score"][valid], relations, found["relation_score"][kept])
+        relations = [
+            (number[found["relation_subject"][k]], found["relation"][k].decode(), number[found["relation_object"][k]])
+            for k in kept
+        ]
+        return answers.LabelledGraph(
+            found["boxes"][valid],
+            [name.decode() for name in found["entity"][valid]],
+            found["entity_score"][valid],
+            relations,
+            found["relation_score"][kept],
+        )
 
     def call(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Runs any signature: arrays by name in, arrays by name out."""
@@ -134,5 +159,5 @@ class DSGClient:
         try:
             response = self._predict(request, timeout=self._timeout)
         except grpc.RpcError as error:
-            raise RequestError(error.code().name, sentence(error.details())) from error
+            raise RequestError(error.code().name, error_sentences.plain(error.details())) from error
         return {name: tf.make_ndarray(tensor) for name, tensor in response.outputs.items()}

@@ -2,49 +2,72 @@
 
   python -m export.export_saved_model --model_dir=runs/clevr_small_dsg --output_dir=exported/clevr
 
-Each call writes a new version, ``<output_dir>/<number>``: whole, or not at all.
+Each call writes a new version, `<output_dir>/<number>`: whole, or not at all.
 """
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
 import dataclasses
+import os
 import shutil
-import sys
 
-import tensorflow as tf
-from absl import app, flags
+from absl import flags
 
-from dsg_tf import checkpoints, config as config_lib
-from dsg_tf.data.network_input import InputSpec
-from export import signatures, warmup
-from export.module import ServingModule
+from dsg_tf import config as config_lib
+from dsg_tf.process import command
 
 FLAGS = flags.FLAGS
 EXTRA = "assets.extra"  # What TF Serving carries along without reading it as part of the model.
 
 
-def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments: {argv[1:]}")
-    try:
-        print(export(FLAGS.model_dir, FLAGS.output_dir, version=FLAGS.version, precision=FLAGS.precision,
-                     num_relations=FLAGS.num_relations, jit_compile=FLAGS.jit_compile))
-    except (ValueError, FileNotFoundError, FileExistsError) as error:
-        sys.exit(f"export_saved_model: {error}")
+def define_flags(values: flags.FlagValues) -> None:
+    flags.DEFINE_string("model_dir", None, "directory of the trained model", required=True, flag_values=values)
+    flags.DEFINE_string("output_dir", None, "directory of the versions", required=True, flag_values=values)
+    flags.DEFINE_integer(
+        "version", 0, "number of the version; 0: one more than the largest there is", lower_bound=0, flag_values=values
+    )
+    flags.DEFINE_enum(
+        "precision", "float32", ["float32", "mixed_bfloat16"], "arithmetic of the layers", flag_values=values
+    )
+    flags.DEFINE_integer("num_relations", 20, "relations that scene_graph returns", lower_bound=1, flag_values=values)
+    flags.DEFINE_boolean(
+        "jit_compile", False, "compile the network with XLA, for each new shape of a request", flag_values=values
+    )
 
 
-def export(model_dir: str, output_dir: str, *, version: int = 0, precision: str = "float32", num_relations: int = 20,
-           jit_compile: bool = False) -> str:
-    """Exports the last checkpoint of ``model_dir``.
+def run() -> None:
+    """The command `python -m export.export_saved_model`, installed as `dsg-export`."""
+    command.run("export_saved_model", define_flags, main, usage=__doc__, batches=lambda: False, stoppable=False)
+
+
+def main() -> None:
+    print(
+        export(
+            FLAGS.model_dir,
+            FLAGS.output_dir,
+            version=FLAGS.version,
+            precision=FLAGS.precision,
+            num_relations=FLAGS.num_relations,
+            jit_compile=FLAGS.jit_compile,
+        )
+    )
+
+
+def export(
+    model_dir: str,
+    output_dir: str,
+    *,
+    version: int = 0,
+    precision: str = "float32",
+    num_relations: int = 20,
+    jit_compile: bool = False,
+) -> str:
+    """Exports the last checkpoint of `model_dir`.
 
     Args:
       version: a number that is not there yet; 0: one more than the largest there is.
       precision: arithmetic of the layers, "float32" or "mixed_bfloat16"; weights stay float32.
-      num_relations: relations that the signature ``scene_graph`` returns.
+      num_relations: relations that the signature `scene_graph` returns.
       jit_compile: compile the network with XLA, for each new shape of a request.
 
     Returns:
@@ -54,24 +77,34 @@ def export(model_dir: str, output_dir: str, *, version: int = 0, precision: str 
       FileExistsError: the version is there.
       ValueError: the system answers with maps: only the DSG family is served.
     """
-    model, config, vocabulary, step = checkpoints.load_model(model_dir, precision=precision)
+    config = config_lib.load(model_dir)
     if config.model in config_lib.ATTENTION_MODELS:
-        raise ValueError(f"--model_dir={model_dir} holds --model={config.model}, which answers with maps; the DSG "
-                         "family is served")
+        raise ValueError(
+            f"--model_dir={model_dir} holds --model={config.model}, which answers with maps; the DSG family is served"
+        )
     path = os.path.join(output_dir, str(version or _next_version(output_dir)))
     if os.path.exists(path):
         raise FileExistsError(f"--version: {path} exists, and a version is never written again")
-    spec = InputSpec(image_size=config.image_size, short_side=config.short_side, long_side=config.long_side,
-                     max_boxes=1, max_relations=1, max_queries=1, keep_aspect=config.keep_aspect)
-    module = ServingModule(model, spec, vocabulary, num_relations, jit_compile)
+    import tensorflow as tf
+
+    from dsg_tf import build, checkpoints
+    from export.saved_model import signatures, warmup
+    from export.saved_model.module import ServingModule
+
+    model, config, vocabulary, step = checkpoints.load_model(model_dir, precision=precision)
+    module = ServingModule(model, build.resize(config), vocabulary, num_relations, jit_compile)
     functions = module.signatures()
     # TF Serving takes directories whose names are numbers: not this one, until it is renamed.
     temporary = os.path.join(output_dir, f".writing-{os.getpid()}")
     try:
         tf.saved_model.save(module, temporary, signatures=functions)
         extra = os.path.join(temporary, EXTRA)
-        source = {"model_dir": os.path.abspath(model_dir), "step": step, "precision": precision,
-                  "config": dataclasses.asdict(config)}
+        source = {
+            "model_dir": os.path.abspath(model_dir),
+            "step": step,
+            "precision": precision,
+            "config": dataclasses.asdict(config),
+        }
         signatures.write(functions, source, os.path.join(extra, "signatures.json"))
         warmup.write(vocabulary, functions, os.path.join(extra, warmup.FILE))
         os.rename(temporary, path)
@@ -87,10 +120,4 @@ def _next_version(output_dir: str) -> int:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("model_dir", None, "directory of the trained model", required=True)
-    flags.DEFINE_string("output_dir", None, "directory of the versions", required=True)
-    flags.DEFINE_integer("version", 0, "number of the version; 0: one more than the largest there is", lower_bound=0)
-    flags.DEFINE_enum("precision", "float32", ["float32", "mixed_bfloat16"], "arithmetic of the layers")
-    flags.DEFINE_integer("num_relations", 20, "relations that scene_graph returns", lower_bound=1)
-    flags.DEFINE_boolean("jit_compile", False, "compile the network with XLA, for each new shape of a request")
-    app.run(main)
+    run()

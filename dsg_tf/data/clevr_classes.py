@@ -11,7 +11,8 @@ RELATIONS = ("left", "right", "front", "behind")
 
 VOCABULARY = Vocabulary(
     entities=tuple(f"{color} {material} {shape}" for color in COLORS for shape in SHAPES for material in MATERIALS),
-    relations=RELATIONS)
+    relations=RELATIONS,
+)
 
 
 def entity_id(color: str, shape: str, material: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 
@@ -26,7 +26,8 @@ def check_shards(info: DatasetInfo, data_dir: str) -> None:
     for split, entry in info.splits.items():
         paths = info.shard_paths(data_dir, split)
         # Data prepared by earlier versions has no sizes to compare with.
-        for path, size in zip(paths, entry.bytes_per_shard or [None] * len(paths)):
+        sizes: Sequence[int | None] = entry.bytes_per_shard or [None] * len(paths)
+        for path, size in zip(paths, sizes):
             if not os.path.exists(path):
                 raise BrokenShardError(f"{path} is missing: prepare the split again")
             if size is not None and os.path.getsize(path) != size:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from typing import TypeVar
 
 from dsg_tf.data.problems import PreparationError
 
+Form = TypeVar("Form", dict, list)
 
-def read_json(path: str, form: type) -> tuple[object, str]:
+
+def read_json(path: str, form: type[Form]) -> tuple[Form, str]:
     """Reads a whole JSON file.
 
     Args:
@@ -20,8 +23,7 @@ def read_json(path: str, form: type) -> tuple[object, str]:
       (the content, the file's name with a hash of its bytes: the same wherever the file lies).
 
     Raises:
-      PreparationError: the file cannot be read, is no valid JSON (with line and column), or has
-        another form.
+      PreparationError: the file cannot be read, is no valid JSON (with line and column), or has another form.
     """
     try:
         with open(path, "rb") as file:
@@ -31,15 +33,13 @@ def read_json(path: str, form: type) -> tuple[object, str]:
         raise PreparationError(f"cannot read {path}: {error.strerror}") from error
     except json.JSONDecodeError as error:
         raise PreparationError(
-            f"{path} is not valid JSON, perhaps cut short: {error.msg} "
-            f"at line {error.lineno}, column {error.colno}"
+            f"{path} is not valid JSON, perhaps cut short: {error.msg} at line {error.lineno}, column {error.colno}"
         ) from error
     except UnicodeDecodeError as error:
         raise PreparationError(f"{path} is not text in UTF-8: {error}") from error
     if not isinstance(content, form):
         raise PreparationError(
-            f"{path} must hold a JSON {'object' if form is dict else 'array'}, "
-            f"it holds a {type(content).__name__}"
+            f"{path} must hold a JSON {'object' if form is dict else 'array'}, it holds a {type(content).__name__}"
         )
     digest = hashlib.sha256(encoded).hexdigest()[:16]
     return content, f"{os.path.basename(path)} sha256:{digest}"

@@ -9,8 +9,8 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from dsg_tf import files
 from dsg_tf.data.scene import Scene, Vocabulary
+from dsg_tf.process import files
 
 INFO_FILE = "dataset_info.json"
 _FORMAT_VERSION = 1
@@ -24,9 +24,9 @@ def shard_name(split: str, shard: int, num_shards: int) -> str:
 def scene_to_example(scene: Scene) -> tf.train.Example:
     """Writes a scene and its queries as a protocol buffer.
 
-    Its features are `image/{encoded,id,height,width}`, `box/coordinates` (4 floats a box, yxyx),
-    `box/entity`, `relation/{subject,predicate,object}` (subject and object are box indices),
-    `relation/query` (the query of each relation) and `query/{subject,predicate,object}`.
+    Its features are `image/{encoded,id,height,width}`, `box/coordinates` (4 floats a box, yxyx), `box/entity`,
+    `relation/{subject,predicate,object}` (subject and object are box indices), `relation/query` (the query of each
+    relation) and `query/{subject,predicate,object}`.
     """
     triplets, query_of_relation = scene.queries()
     return tf.train.Example(
@@ -52,6 +52,50 @@ def scene_to_example(scene: Scene) -> tf.train.Example:
     )
 
 
+_INTEGERS = tf.io.FixedLenSequenceFeature([], tf.int64, allow_missing=True)
+_STRING, _INTEGER = tf.io.FixedLenFeature([], tf.string), tf.io.FixedLenFeature([], tf.int64)
+_TRIPLETS = {
+    "relations": ("relation/subject", "relation/predicate", "relation/object"),
+    "queries": ("query/subject", "query/predicate", "query/object"),
+}
+_FEATURES = {
+    "image/encoded": _STRING,
+    "image/id": _STRING,
+    "image/height": _INTEGER,
+    "image/width": _INTEGER,
+    "box/coordinates": tf.io.FixedLenSequenceFeature([4], tf.float32, allow_missing=True),
+    **dict.fromkeys(("box/entity", "relation/query", *_TRIPLETS["relations"], *_TRIPLETS["queries"]), _INTEGERS),
+}
+
+
+def parse_example(record) -> dict[str, tf.Tensor]:
+    """Reads what `scene_to_example` wrote; the only reader of these files, in graphs and outside.
+
+    Args:
+      record: string `[]`, a serialized example.
+
+    Returns:
+      `encoded` (bytes of the image file) and `image_id`, string `[]`; `size` float32 `[2]`, (height, width); `boxes`
+      float32 `[M, 4]`, pixels of the original image; `entities` int32 `[M]`; `relations` int32 `[T, 3]`, rows (subject
+      box, relation, object box); `queries` int32 `[Q, 3]`, rows (subject class, relation, object class);
+      `query_of_relation` int32 `[T]`, the query that each relation is an instance of.
+    """
+    features = tf.io.parse_single_example(record, _FEATURES)
+    triplets = {
+        name: tf.cast(tf.stack([features[column] for column in columns], axis=1), tf.int32)
+        for name, columns in _TRIPLETS.items()
+    }
+    return {
+        "encoded": features["image/encoded"],
+        "image_id": features["image/id"],
+        "size": tf.cast(tf.stack([features["image/height"], features["image/width"]]), tf.float32),
+        "boxes": features["box/coordinates"],
+        "entities": tf.cast(features["box/entity"], tf.int32),
+        "query_of_relation": tf.cast(features["relation/query"], tf.int32),
+        **triplets,
+    }
+
+
 @dataclasses.dataclass(frozen=True)
 class SplitInfo:
     """What one prepared split holds, and what it was made of.
@@ -61,8 +105,8 @@ class SplitInfo:
       num_shards: files; `examples_per_shard` images in each.
       max_boxes, max_relations, max_queries: most in one image.
       max_height, max_width: largest image, pixels.
-      annotated: what the annotation files hold before anything is left out: `images`, `relations`
-        and `images_without_relation`.
+      annotated: what the annotation files hold before anything is left out: `images`, `relations` and
+        `images_without_relation`.
       source: the arguments that it was prepared with.
       problems: `{kind: {"count": n, "first": [up to five descriptions]}}`, see `problems.KINDS`.
       bytes_per_shard: sizes of the files; none in data prepared before they were kept.
@@ -136,10 +180,7 @@ class DatasetInfo:
                 f"only {', '.join(sorted(self.splits)) or 'none'}"
             )
         num_shards = self.splits[split].num_shards
-        return [
-            os.path.join(data_dir, shard_name(split, shard, num_shards))
-            for shard in range(num_shards)
-        ]
+        return [os.path.join(data_dir, shard_name(split, shard, num_shards)) for shard in range(num_shards)]
 
 
 def _bytes(value: bytes) -> tf.train.Feature:

@@ -1,13 +1,12 @@
 """One image with its boxes and relations, and the words they are named with.
 
-Every reader makes a `Scene`, every writer takes one. Boxes are `[y0, x0, y1, x1]` in pixels of the
-original image, triplets are (subject, relation, object).
+Every reader makes a `Scene`, every writer takes one. Boxes are `[y0, x0, y1, x1]` in pixels of the original image,
+triplets are (subject, relation, object).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 
 import numpy as np
 
@@ -32,34 +31,11 @@ class Vocabulary:
     def flipped_relations(self) -> tuple[int, ...]:
         """The id of each relation after a horizontal flip of the image.
 
-        A relation becomes the one whose name has the words "left" and "right" exchanged, where the
-        vocabulary has it; every other relation stays itself.
+        A relation becomes the one whose name has the words "left" and "right" exchanged, where the vocabulary has it;
+        every other relation stays itself.
         """
         ids = {name: i for i, name in enumerate(self.relations)}
         return tuple(ids.get(_mirrored(name), i) for i, name in enumerate(self.relations))
-
-    def parse_query(self, text: str) -> tuple[int, int, int]:
-        """Reads "subject, relation, object" in words; upper case and extra blanks do not matter.
-
-        Returns:
-          The ids (subject entity, relation, object entity).
-
-        Raises:
-          ValueError: there are not three parts, or one of them is not in the vocabulary; names
-            the near matches.
-        """
-        parts = [" ".join(part.lower().split()) for part in text.split(",")]
-        if len(parts) != 3:
-            raise ValueError(
-                'a query is "subject, relation, object", three parts with commas between them; '
-                f"got {len(parts)}: {text!r}"
-            )
-        subject, relation, obj = parts
-        return (
-            _look_up("subject", subject, self.entities),
-            _look_up("relation", relation, self.relations),
-            _look_up("object", obj, self.entities),
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,9 +47,9 @@ class Scene:
       image: the encoded JPEG or PNG as it lies on disk.
       height: of the image, in pixels.
       width: of the image, in pixels.
-      boxes: float32 [M, 4], `[y0, x0, y1, x1]`.
-      entities: int64 [M], the entity class of each box.
-      relations: int64 [T, 3], distinct rows (subject box, relation class, object box).
+      boxes: float32 `[M, 4]`, `[y0, x0, y1, x1]`.
+      entities: int64 `[M]`, the entity class of each box.
+      relations: int64 `[T, 3]`, distinct rows (subject box, relation class, object box).
     """
 
     image_id: str
@@ -92,9 +68,7 @@ class Scene:
         ):
             object.__setattr__(self, name, np.asarray(getattr(self, name), dtype).reshape(shape))
         if len(self.boxes) != len(self.entities):
-            raise ValueError(
-                f"{self.image_id}: {len(self.boxes)} boxes but {len(self.entities)} entities"
-            )
+            raise ValueError(f"{self.image_id}: {len(self.boxes)} boxes but {len(self.entities)} entities")
         ends = self.relations[:, [0, 2]]
         if ends.size and not (0 <= ends.min() and ends.max() < len(self.boxes)):
             raise ValueError(
@@ -106,8 +80,8 @@ class Scene:
         """The questions this image can be asked: its distinct class triplets, sorted.
 
         Returns:
-          triplets: int64 [Q, 3], (subject entity, relation, object entity), distinct, ascending.
-          query_of_relation: int64 [T], the row of `triplets` that each relation is an instance of.
+          triplets: int64 `[Q, 3]`, (subject entity, relation, object entity), distinct, ascending.
+          query_of_relation: int64 `[T]`, the row of `triplets` that each relation is an instance of.
         """
         subjects, predicates, objects = self.relations.T
         entities = self.entities
@@ -120,11 +94,6 @@ def _mirrored(name: str) -> str:
     return " ".join(_MIRRORED_WORDS.get(word, word) for word in name.split(" "))
 
 
-def _look_up(role: str, name: str, names: tuple[str, ...]) -> int:
-    ids = {" ".join(known.lower().split()): i for i, known in enumerate(names)}
-    if name in ids:
-        return ids[name]
-    near = difflib.get_close_matches(name, ids, n=3)
-    if near:
-        raise ValueError(f"unknown {role} {name!r}: did you mean {' or '.join(map(repr, near))}?")
-    raise ValueError(f"unknown {role} {name!r}; the vocabulary has {', '.join(names)}")
+def plain(name: str) -> str:
+    """A name as it is looked up: upper case and extra blanks do not matter."""
+    return " ".join(name.lower().split())

@@ -47,7 +47,7 @@ class Batcher:
             thread.start()
 
     def submit(self, call: Call, deadline: float = float("inf")) -> concurrent.futures.Future:
-        """Outputs by name, some day, or a `Status`; what waits beyond ``deadline`` (`time.monotonic`) is dropped."""
+        """Outputs by name, some day, or a `Status`; what waits beyond `deadline` (`time.monotonic`) is dropped."""
         job = _Job(call, deadline, concurrent.futures.Future())
         with self._changed:
             self._jobs.append(job)
@@ -83,10 +83,16 @@ class Batcher:
 
     def _goes_with(self, batch: list[_Job], job: _Job) -> bool:
         first, call = batch[0].call, job.call
-        return (call.servable is first.servable and call.signature == first.signature
-                and call.outputs == first.outputs and _is_even(call)
-                and self._limits.fits(call.images + sum(other.call.images for other in batch),
-                                      max(call.queries, *(other.call.queries for other in batch))))
+        return (
+            call.servable is first.servable
+            and call.signature == first.signature
+            and call.outputs == first.outputs
+            and _is_even(call)
+            and self._limits.fits(
+                call.images + sum(other.call.images for other in batch),
+                max(call.queries, *(other.call.queries for other in batch)),
+            )
+        )
 
     def _answer(self, jobs: list[_Job]):
         try:
@@ -99,7 +105,7 @@ class Batcher:
             else:  # One request's fault is not the others'.
                 for job in jobs:
                     self._answer([job])
-        except Exception as error:  # pylint: disable=broad-except
+        except Exception as error:
             # A fault of the server must not end the thread that answers the next request.
             logging.exception("%s: %s", jobs[0].call.signature, error)
             for job in jobs:
@@ -112,14 +118,24 @@ def run(calls: list[Call]) -> list[dict[str, np.ndarray]]:
         return [calls[0].servable.run(calls[0])]
     first, queries = calls[0], max(call.queries for call in calls)
     ragged = first.servable.ragged_inputs[first.signature]
-    inputs = {name: np.concatenate([_padded(call.inputs[name], queries) if name in ragged else call.inputs[name]
-                                    for call in calls]) for name in first.inputs}
+    inputs = {
+        name: np.concatenate(
+            [_padded(call.inputs[name], queries) if name in ragged else call.inputs[name] for call in calls]
+        )
+        for name in first.inputs
+    }
     outputs = first.servable.run(dataclasses.replace(first, inputs=inputs))
     results, start = [], 0
     for call in calls:
         stop = start + call.images
-        results.append({name: value[start:stop, :call.queries] if name in first.servable.ragged_outputs[call.signature]
-                        else value[start:stop] for name, value in outputs.items()})
+        results.append(
+            {
+                name: value[start:stop, : call.queries]
+                if name in first.servable.ragged_outputs[call.signature]
+                else value[start:stop]
+                for name, value in outputs.items()
+            }
+        )
         start = stop
     return results
 
@@ -132,8 +148,10 @@ def _padded(value: np.ndarray, queries: int) -> np.ndarray:
 
 def _is_even(call: Call) -> bool:
     """Whether its inputs agree on images and queries; what does not runs alone, for the graph to say what is wrong."""
-    return (len({len(value) for value in call.inputs.values()}) == 1
-            and len({call.inputs[name].shape[1] for name in call.servable.ragged_inputs[call.signature]}) <= 1)
+    return (
+        len({len(value) for value in call.inputs.values()}) == 1
+        and len({call.inputs[name].shape[1] for name in call.servable.ragged_inputs[call.signature]}) <= 1
+    )
 
 
 def _still_wanted(job: _Job) -> bool:

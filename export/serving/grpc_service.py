@@ -6,8 +6,13 @@ from concurrent import futures
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from tensorflow_serving.apis import (get_model_metadata_pb2, get_model_status_pb2, model_management_pb2,
-                                     model_service_pb2_grpc, prediction_service_pb2_grpc)
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_management_pb2,
+    model_service_pb2_grpc,
+    prediction_service_pb2_grpc,
+)
 
 from export.serving.predictor import Predictor
 from export.serving.status import Status
@@ -24,8 +29,12 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     def Predict(self, request, context):
         with _Refusals(context), self._predictor.slot():
-            return self._predictor.predict(request, context.time_remaining(), context.peer(),
-                                           on_start=lambda future: context.add_callback(future.cancel))
+            return self._predictor.predict(
+                request,
+                context.time_remaining(),
+                context.peer(),
+                on_start=lambda future: context.add_callback(future.cancel),
+            )
 
     def GetModelMetadata(self, request, context):
         with _Refusals(context):
@@ -60,8 +69,12 @@ def metadata(predictor: Predictor, request) -> get_model_metadata_pb2.GetModelMe
     """
     wrong = [field for field in request.metadata_field if field != SIGNATURE_DEF]
     if wrong or not request.metadata_field:
-        raise Status("INVALID_ARGUMENT", f"Metadata field {wrong[0]} is not supported" if wrong else
-                     "GetModelMetadataRequest must specify at least one metadata_field")
+        raise Status(
+            "INVALID_ARGUMENT",
+            f"Metadata field {wrong[0]} is not supported"
+            if wrong
+            else "GetModelMetadataRequest must specify at least one metadata_field",
+        )
     servable = predictor.versions.find(request.model_spec)
     response = get_model_metadata_pb2.GetModelMetadataResponse()
     response.model_spec.name, response.model_spec.version.value = request.model_spec.name, servable.version
@@ -105,23 +118,31 @@ class Server:
         limits = predictor.limits
         self._server = grpc.server(
             futures.ThreadPoolExecutor(limits.concurrent + SPARE_THREADS),
-            options=[("grpc.max_receive_message_length", limits.message_bytes),
-                     ("grpc.max_send_message_length", -1), ("grpc.so_reuseport", 0)],
+            options=[
+                ("grpc.max_receive_message_length", limits.message_bytes),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.so_reuseport", 0),
+            ],
             # Beyond what is refused with a sentence: gRPC itself refuses before a thread is taken.
-            maximum_concurrent_rpcs=2 * (limits.concurrent + SPARE_THREADS))
+            maximum_concurrent_rpcs=2 * (limits.concurrent + SPARE_THREADS),
+        )
         self.health = health.HealthServicer()
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(predictor), self._server)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(predictor), self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
-        self.port = (self._server.add_secure_port(address, grpc.ssl_server_credentials([tls])) if tls
-                     else self._server.add_insecure_port(address))
+        self.port = (
+            self._server.add_secure_port(address, grpc.ssl_server_credentials([tls]))
+            if tls
+            else self._server.add_insecure_port(address)
+        )
         self._server.start()
 
     def set_ready(self, ready: bool) -> None:
         """What health checks are told."""
         for service in ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"):
-            self.health.set(service, health_pb2.HealthCheckResponse.SERVING if ready
-                            else health_pb2.HealthCheckResponse.NOT_SERVING)
+            self.health.set(
+                service, health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
+            )
 
     def drain(self, seconds: float) -> None:
         """Accepts nothing more, and returns when what was accepted is answered, or after so many seconds."""

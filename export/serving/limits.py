@@ -34,8 +34,9 @@ class Limits:
         if images > self.images:
             raise Status("RESOURCE_EXHAUSTED", f"the request has {images} images, more than {self.images}")
         if not self.fits(images, queries):
-            raise Status("RESOURCE_EXHAUSTED", f"the request has {images} x {queries} queries, more than "
-                         f"{self.queries}")
+            raise Status(
+                "RESOURCE_EXHAUSTED", f"the request has {images} x {queries} queries, more than {self.queries}"
+            )
 
     def check_bytes(self, count: int) -> None:
         """Raises `Status` for a message that is too long."""

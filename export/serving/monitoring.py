@@ -13,14 +13,21 @@ class Monitoring:
     def __init__(self):
         self._registry = prometheus_client.CollectorRegistry()
         self.requests = prometheus_client.Counter(
-            "dsg_requests", "predictions that were answered or refused", ["signature", "code"], registry=self._registry)
+            "dsg_requests", "predictions that were answered or refused", ["signature", "code"], registry=self._registry
+        )
         self.seconds = prometheus_client.Histogram(
-            "dsg_request_seconds", "from arrival to answer", ["signature"], registry=self._registry,
-            buckets=(.005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 30))
+            "dsg_request_seconds",
+            "from arrival to answer",
+            ["signature"],
+            registry=self._registry,
+            buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30),
+        )
         self.batch_images = prometheus_client.Histogram(
-            "dsg_batch_images", "images that ran together", registry=self._registry, buckets=(1, 2, 4, 8, 16, 32, 64))
+            "dsg_batch_images", "images that ran together", registry=self._registry, buckets=(1, 2, 4, 8, 16, 32, 64)
+        )
         self.in_flight = prometheus_client.Gauge(
-            "dsg_requests_in_flight", "predictions that are waiting or running", registry=self._registry)
+            "dsg_requests_in_flight", "predictions that are waiting or running", registry=self._registry
+        )
 
     def page(self) -> bytes:
         """All of them as Prometheus reads them."""

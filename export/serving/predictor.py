@@ -12,7 +12,7 @@ from tensorflow_serving.apis import predict_pb2
 from export.serving.batching import Batcher
 from export.serving.limits import Limits, Slots
 from export.serving.monitoring import Monitoring
-from export.serving.servable import Call, DEFAULT_SIGNATURE
+from export.serving.servable import DEFAULT_SIGNATURE, Call
 from export.serving.status import Status
 from export.serving.versions import Versions
 
@@ -42,8 +42,9 @@ class Predictor:
         """Refuses new requests, and returns when those under way are answered, or after so many seconds."""
         self._slots.close(seconds)
 
-    def predict(self, request: predict_pb2.PredictRequest, seconds: float | None, caller: str,
-                on_start=lambda future: None) -> predict_pb2.PredictResponse:
+    def predict(
+        self, request: predict_pb2.PredictRequest, seconds: float | None, caller: str, on_start=lambda future: None
+    ) -> predict_pb2.PredictResponse:
         """The answer to a request that has a slot.
 
         Args:

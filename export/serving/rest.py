@@ -95,18 +95,18 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = 60  # Seconds that a client may be silent.
 
-    def do_POST(self):  # pylint: disable=invalid-name
+    def do_POST(self):
         with self.busy:
             self._answer(self._predict)
 
-    def do_GET(self):  # pylint: disable=invalid-name
+    def do_GET(self):
         with self.busy:
             if self.path == Monitoring.PATH:
                 self._write(200, self.predictor.monitoring.page(), "text/plain; version=0.0.4; charset=utf-8")
             else:
                 self._answer(self._describe)
 
-    def log_message(self, format, *args):  # pylint: disable=redefined-builtin
+    def log_message(self, format, *args):
         """Nothing: the predictor logs a line for each prediction."""
 
     def _answer(self, respond):

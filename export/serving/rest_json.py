@@ -18,7 +18,7 @@ from export.serving.status import Status
 
 
 def parse(body: bytes) -> dict[str, Any]:
-    """The body of a ``:predict`` request.
+    """The body of a `:predict` request.
 
     Raises:
       Status: INVALID_ARGUMENT.
@@ -62,6 +62,7 @@ def fill(request: predict_pb2.PredictRequest, value: dict[str, Any], expected) -
 def answer(response: predict_pb2.PredictResponse, in_rows: bool) -> bytes:
     """The body of an answer, in the form of its request."""
     columns = {name: _values(tf.make_ndarray(tensor)) for name, tensor in sorted(response.outputs.items())}
+    result: dict[str, Any]
     if in_rows:
         rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
         result = {"predictions": [next(iter(row.values())) for row in rows] if len(columns) == 1 else rows}
@@ -85,7 +86,8 @@ def _columns_of_rows(rows, expected) -> dict[str, list]:
 
 def _tensor(name: str, column, dtype: tf.DType):
     """A nested list as a tensor: its shape is that of the first elements, from which no other may differ."""
-    shape, values = [], [column]
+    shape: list[int] = []
+    values = [column]
     while values and isinstance(values[0], list):
         size = len(values[0])
         if any(not isinstance(value, list) or len(value) != size for value in values):
@@ -116,8 +118,10 @@ def _scalar(name: str, value, dtype: tf.DType):
     else:
         right = isinstance(value, (int, float) if dtype.is_floating else int) and not isinstance(value, bool)
     if not right:
-        raise Status("INVALID_ARGUMENT", f"input {name}: JSON Value: {json.dumps(value)[:80]} is not of expected type: "
-                     f"{dtype.name}")
+        raise Status(
+            "INVALID_ARGUMENT",
+            f"input {name}: JSON Value: {json.dumps(value)[:80]} is not of expected type: {dtype.name}",
+        )
     return value
 
 

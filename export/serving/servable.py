@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from export import warmup
+from export.saved_model import warmup
 from export.serving.status import Status
 
 DEFAULT_SIGNATURE = "serving_default"
@@ -46,7 +46,7 @@ class Servable:
     """A version in memory.
 
     Args:
-      path: directory ``<base>/<version>`` that `export_saved_model` wrote.
+      path: directory `<base>/<version>` that `export_saved_model` wrote.
     """
 
     def __init__(self, path: str):
@@ -55,8 +55,11 @@ class Servable:
         with self._session.graph.as_default():
             graph = tf.compat.v1.saved_model.load(self._session, [tf.saved_model.SERVING], path)
         # SavedModel adds a signature of its own, which only initialises tables.
-        self.signatures = {name: signature for name, signature in graph.signature_def.items()
-                           if signature.method_name == tf.saved_model.PREDICT_METHOD_NAME}
+        self.signatures = {
+            name: signature
+            for name, signature in graph.signature_def.items()
+            if signature.method_name == tf.saved_model.PREDICT_METHOD_NAME
+        }
         self.ragged_inputs = {name: _ragged(signature.inputs) for name, signature in self.signatures.items()}
         self.ragged_outputs = {name: _ragged(signature.outputs) for name, signature in self.signatures.items()}
 
@@ -88,17 +91,25 @@ class Servable:
         given, needed = set(request.inputs), set(signature.inputs)
         missing, extra = sorted(needed - given), sorted(given - needed)
         if missing or extra:
-            raise Status("INVALID_ARGUMENT", f"input size does not match signature: {len(request.inputs)}!="
-                         f"{len(signature.inputs)}. Sent extra: {{{','.join(extra)}}}. Missing but required: "
-                         f"{{{','.join(missing)}}}.")
+            raise Status(
+                "INVALID_ARGUMENT",
+                f"input size does not match signature: {len(request.inputs)}!="
+                f"{len(signature.inputs)}. Sent extra: {{{','.join(extra)}}}. Missing but required: "
+                f"{{{','.join(missing)}}}.",
+            )
         unknown = sorted(set(request.output_filter) - set(signature.outputs))
         if unknown:
-            raise Status("INVALID_ARGUMENT", f"output tensor alias not found in signature: {unknown[0]} Outputs "
-                         f"expected to be in the set {{{','.join(sorted(signature.outputs))}}}.")
+            raise Status(
+                "INVALID_ARGUMENT",
+                f"output tensor alias not found in signature: {unknown[0]} Outputs "
+                f"expected to be in the set {{{','.join(sorted(signature.outputs))}}}.",
+            )
         shapes = {key: _checked_shape(key, tensor, signature.inputs[key]) for key, tensor in request.inputs.items()}
         # A proto of a few bytes can announce any shape, and its tensor would be made in full.
-        check_sizes(max(shape[0] for shape in shapes.values()),
-                    max((shapes[key][1] for key in self.ragged_inputs[name]), default=0))
+        check_sizes(
+            max(shape[0] for shape in shapes.values()),
+            max((shapes[key][1] for key in self.ragged_inputs[name]), default=0),
+        )
         inputs = {key: _array(key, tensor) for key, tensor in request.inputs.items()}
         return Call(self, name, inputs, tuple(sorted(set(request.output_filter) or set(signature.outputs))))
 
@@ -118,20 +129,30 @@ class Servable:
 
 def _ragged(tensors) -> Sequence[str]:
     """Those whose axis 1 is the number of queries: the only axis besides the batch that is free."""
-    return [name for name, tensor in tensors.items()
-            if len(tensor.tensor_shape.dim) > 1 and tensor.tensor_shape.dim[1].size < 0]
+    return [
+        name
+        for name, tensor in tensors.items()
+        if len(tensor.tensor_shape.dim) > 1 and tensor.tensor_shape.dim[1].size < 0
+    ]
 
 
 def _checked_shape(name: str, tensor, expected) -> list[int]:
     if tensor.dtype != expected.dtype:
-        raise Status("INVALID_ARGUMENT", f"input {name} is {_type_name(tensor.dtype)}, not "
-                     f"{_type_name(expected.dtype)}")
+        raise Status(
+            "INVALID_ARGUMENT", f"input {name} is {_type_name(tensor.dtype)}, not {_type_name(expected.dtype)}"
+        )
     shape, wanted = ([dim.size for dim in proto.tensor_shape.dim] for proto in (tensor, expected))
-    fits = (not tensor.tensor_shape.unknown_rank and len(shape) == len(wanted) and min(shape, default=0) >= 0
-            and all(size == want or want < 0 for size, want in zip(shape, wanted)))
+    fits = (
+        not tensor.tensor_shape.unknown_rank
+        and len(shape) == len(wanted)
+        and min(shape, default=0) >= 0
+        and all(size == want or want < 0 for size, want in zip(shape, wanted))
+    )
     if not fits:
-        raise Status("INVALID_ARGUMENT", f"input {name} has shape {shape}, not "
-                     f"{[want if want >= 0 else None for want in wanted]}")
+        raise Status(
+            "INVALID_ARGUMENT",
+            f"input {name} has shape {shape}, not {[want if want >= 0 else None for want in wanted]}",
+        )
     return shape
 
 

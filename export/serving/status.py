@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-import re
-
 import grpc
 import tensorflow as tf
 
+from dsg_tf.process import error_sentences
+
 # tensorflow_serving/model_servers/http_server.cc maps codes to HTTP like this; all others are 500.
-HTTP = {"CANCELLED": 499, "INVALID_ARGUMENT": 400, "DEADLINE_EXCEEDED": 504, "NOT_FOUND": 404, "ALREADY_EXISTS": 409,
-        "RESOURCE_EXHAUSTED": 429, "FAILED_PRECONDITION": 400, "OUT_OF_RANGE": 400, "UNIMPLEMENTED": 501,
-        "UNAVAILABLE": 503}
+HTTP = {
+    "CANCELLED": 499,
+    "INVALID_ARGUMENT": 400,
+    "DEADLINE_EXCEEDED": 504,
+    "NOT_FOUND": 404,
+    "ALREADY_EXISTS": 409,
+    "RESOURCE_EXHAUSTED": 429,
+    "FAILED_PRECONDITION": 400,
+    "OUT_OF_RANGE": 400,
+    "UNIMPLEMENTED": 501,
+    "UNAVAILABLE": 503,
+}
 _NUMBERS = {code.value[0]: code for code in grpc.StatusCode}
-_ASSERTION = re.compile(r"assertion failed: \[(.*?)\](?=\s*(?:\[\[|$))", re.DOTALL)
 
 
 class Status(Exception):
@@ -38,10 +46,4 @@ class Status(Exception):
     @classmethod
     def of_tensorflow(cls, error: tf.errors.OpError) -> Status:
         """The code as it is; of a failed check inside the graph the sentence alone, without the names of its nodes."""
-        return cls(_NUMBERS[error.error_code].name, sentence(error.message))
-
-
-def sentence(message: str) -> str:
-    """What a check inside an exported graph says, from the message that TensorFlow or TF Serving makes of it."""
-    found = _ASSERTION.search(message)
-    return found.group(1) if found else message
+        return cls(_NUMBERS[error.error_code].name, error_sentences.sentence(error))

@@ -62,6 +62,7 @@ class Versions:
 
     def follow(self, seconds: float) -> threading.Thread:
         """Updates at this interval, in a thread of its own, until `close`."""
+
         def work():
             while not self._closing.wait(seconds):
                 try:
@@ -86,12 +87,17 @@ class Versions:
         """
         models = config.model_config_list.config
         if len(models) != 1 or models[0].name != self.name:
-            raise Status("INVALID_ARGUMENT", f"this server serves the one model {self.name}, not "
-                         f"{', '.join(model.name for model in models) or 'none'}")
+            raise Status(
+                "INVALID_ARGUMENT",
+                f"this server serves the one model {self.name}, not "
+                f"{', '.join(model.name for model in models) or 'none'}",
+            )
         new = models[0]
         if new.base_path != self._config.base_path:
-            raise Status("INVALID_ARGUMENT", f"base_path={new.base_path} is not {self._config.base_path}, where this "
-                         "server began")
+            raise Status(
+                "INVALID_ARGUMENT",
+                f"base_path={new.base_path} is not {self._config.base_path}, where this server began",
+            )
         with self._updating:
             wanted = _wanted(new)
             self._load_all(wanted)
@@ -164,7 +170,7 @@ class Versions:
         try:
             servable = self._load(os.path.join(self._config.base_path, str(version)))
             servable.warm_up()
-        except Exception as error:  # pylint: disable=broad-except
+        except Exception as error:
             # Whatever is wrong with a new version, the server and the versions before it go on; the status tells.
             self._conditions[version] = Condition(State.END, f"{type(error).__name__}: {error}")
             logging.exception("%s: version %d cannot be loaded", self.name, version)
@@ -183,11 +189,10 @@ class Versions:
 def _wanted(config: model_server_config_pb2.ModelConfig) -> list[int]:
     """Versions that the policy asks for, of those that are there."""
     path, policy = config.base_path, config.model_version_policy
-    there = sorted(int(name) for name in os.listdir(path)
-                   if name.isdigit() and os.path.isdir(os.path.join(path, name)))
+    there = sorted(int(name) for name in os.listdir(path) if name.isdigit() and os.path.isdir(os.path.join(path, name)))
     kind = policy.WhichOneof("policy_choice")
     if kind == "all":
         return there
     if kind == "specific":
         return [version for version in there if version in policy.specific.versions]
-    return there[-max(policy.latest.num_versions, 1):]
+    return there[-max(policy.latest.num_versions, 1) :]

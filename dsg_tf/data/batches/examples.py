@@ -1,0 +1,181 @@
+"""One record as one example of a batch: parse, flip, resize, sample queries, pad."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from dsg_tf import boxes as box_ops
+from dsg_tf.data import records
+from dsg_tf.data.batches import augment, network_input
+from dsg_tf.data.batches.batch_spec import BatchSpec
+
+
+def for_training(record: tf.Tensor, spec: BatchSpec, key: tf.Tensor) -> dict[str, tf.Tensor]:
+    """A row of `pipeline.train_batches`.
+
+    Args:
+      record: string scalar, a serialized example as `records.scene_to_example` writes it.
+      spec: the shapes.
+      key: int32 `[2]`, of all that is drawn: flip, queries, relations, jitter, and the row's `seed`.
+    """
+    keys = tf.unstack(tf.random.experimental.stateless_split(key, num=5))
+    scene = augment.random_flip(_parse(record), spec.flipped_relations, keys[0])
+    scene = _sample_queries(scene, spec.max_queries, keys[1])
+    scene = _sample_relations(scene, spec.max_relations, keys[2])
+    scene = _keep_boxes(scene, spec.max_boxes)
+    scene = _resize(scene, spec)
+    scene["image"] = augment.color_jitter(scene["image"], spec.color_jitter, keys[3])
+    seed = tf.random.stateless_uniform([2], keys[4], None, None, tf.int32)
+    example = _pad(scene, spec) | {"seed": seed}
+    del example["image_id"]
+    return example
+
+
+def for_evaluation(record: tf.Tensor, spec: BatchSpec) -> dict[str, tf.Tensor]:
+    """A row of `pipeline.eval_batches`: unchanged but for the resize.
+
+    Raises:
+      tf.errors.InvalidArgumentError: when run, with the image's name: it has more of something than `spec` has room
+        for.
+    """
+    scene = _checked_to_fit(_parse(record), spec)
+    return _pad(_resize(scene, spec), spec) | {"seed": tf.zeros([2], tf.int32), "example_mask": tf.constant(True)}
+
+
+def filler(element_spec: dict[str, tf.TensorSpec]) -> dict[str, tf.Tensor]:
+    """A row that is no image's: a black one without boxes, relations or queries."""
+    fill = {name: tf.zeros(spec.shape, spec.dtype) for name, spec in element_spec.items()}
+    fill["image_id"] = tf.constant("")
+    fill["relations"] -= 1
+    # Not zero, since coordinates are divided by these.
+    size = tf.constant(element_spec["image"].shape[:2], tf.float32)
+    return fill | {"image_size": size, "original_size": size}
+
+
+def _parse(record):
+    """A serialized example as the dict of tensors that the steps below change.
+
+    Its keys: `image` uint8 `[h, w, 3]`, `image_id`, `original_size` float32 `[2]`, `boxes` float32 `[M, 4]`, `entities`
+    int32 `[M]`, `relations` int32 `[T, 3]`, `queries` int32 `[Q, 3]`, `subject_of` and `object_of` bool `[Q, M]`; M, T
+    and Q as the file has them.
+    """
+    example = records.parse_example(record)
+    image, boxes, queries = network_input.decode(example["encoded"]), example["boxes"], example["queries"]
+    # Such a box would match nothing, and training would go on as if it were not there.
+    message = ["image", example["image_id"], "has a box that is not finite:", boxes]
+    tf.debugging.Assert(tf.reduce_all(tf.math.is_finite(boxes)), message)
+    shape = [tf.shape(queries)[0], tf.shape(boxes)[0]]
+    subject, _, object_ = tf.unstack(example["relations"], axis=1)
+    return {
+        "image": image,
+        "image_id": example["image_id"],
+        "original_size": network_input.size_of(image),
+        "boxes": boxes,
+        "entities": example["entities"],
+        "relations": example["relations"],
+        "queries": queries,
+        "subject_of": _marks(example["query_of_relation"], subject, shape),
+        "object_of": _marks(example["query_of_relation"], object_, shape),
+    }
+
+
+def _marks(rows, columns, shape):
+    """bool of `shape` [2], True at (rows[k], columns[k]) for every k."""
+    cells = tf.stack([rows, columns], axis=1)
+    return tf.scatter_nd(cells, tf.ones_like(cells[:, 0]), shape) > 0
+
+
+def _sample_queries(scene, limit, key):
+    """At most `limit` queries, each subset equally likely."""
+    names = ("queries", "subject_of", "object_of")
+    chosen = _sample(tf.shape(scene["queries"])[0], limit, key)
+    return scene | {name: tf.gather(scene[name], chosen) for name in names}
+
+
+def _sample_relations(scene, limit, key):
+    """At most `limit` relations, each subset equally likely."""
+    chosen = _sample(tf.shape(scene["relations"])[0], limit, key)
+    return scene | {"relations": tf.gather(scene["relations"], chosen)}
+
+
+def _sample(count, limit, key):
+    """Indices int32 of `limit` of `count` rows in rising order; of all rows where they fit."""
+    lots = tf.random.stateless_uniform([count], key)
+    return tf.sort(tf.math.top_k(lots, tf.minimum(count, limit)).indices)
+
+
+def _keep_boxes(scene, limit):
+    """At most `limit` boxes: those that take part in the queries first, then in file order.
+
+    Relations that lose a box go, and so do queries that lose all their subjects or all their objects.
+    """
+    count = tf.shape(scene["boxes"])[0]
+    takes_part = tf.reduce_any(scene["subject_of"] | scene["object_of"], axis=0)
+    # Of equal values, top_k takes the first.
+    kept = tf.math.top_k(tf.cast(takes_part, tf.int32), tf.minimum(count, limit)).indices
+    kept = tf.sort(kept)
+
+    number_of = tf.tensor_scatter_nd_update(tf.fill([count], -1), kept[:, tf.newaxis], tf.range(tf.size(kept)))
+    subject, relation, object_ = tf.unstack(scene["relations"], axis=1)
+    subject, object_ = tf.gather(number_of, subject), tf.gather(number_of, object_)
+    relations = tf.stack([subject, relation, object_], axis=1)
+    relations = tf.boolean_mask(relations, tf.reduce_min(relations, axis=1) >= 0)
+
+    subject_of = tf.gather(scene["subject_of"], kept, axis=1)
+    object_of = tf.gather(scene["object_of"], kept, axis=1)
+    whole = tf.reduce_any(subject_of, axis=1) & tf.reduce_any(object_of, axis=1)
+    return scene | {
+        "boxes": tf.gather(scene["boxes"], kept),
+        "entities": tf.gather(scene["entities"], kept),
+        "relations": relations,
+        "queries": tf.boolean_mask(scene["queries"], whole),
+        "subject_of": tf.boolean_mask(subject_of, whole),
+        "object_of": tf.boolean_mask(object_of, whole),
+    }
+
+
+def _resize(scene, spec):
+    """Resizes the image, and the boxes by exactly what the image was resized by."""
+    image = network_input.resize(scene["image"], spec.resize)
+    factors = network_input.size_of(image) / scene["original_size"]
+    boxes = box_ops.scale(scene["boxes"], factors)
+    return scene | {"image": image, "boxes": boxes}
+
+
+def _pad(scene, spec):
+    """The scene with static shapes and masks: an example of a batch."""
+    m, t, q = spec.max_boxes, spec.max_relations, spec.max_queries
+    image, image_size = network_input.pad(scene["image"], spec.resize)
+    return {
+        "image": image,
+        "image_id": scene["image_id"],
+        "image_size": image_size,
+        "original_size": scene["original_size"],
+        "true_boxes": _pad_to(scene["boxes"], [m, 4]),
+        "box_mask": _pad_to(tf.ones_like(scene["entities"], tf.bool), [m]),
+        "entities": _pad_to(scene["entities"], [m]),
+        "relations": _pad_to(scene["relations"], [t, 3], value=-1),
+        "queries": _pad_to(scene["queries"], [q, 3]),
+        "query_mask": _pad_to(tf.ones_like(scene["queries"][:, 0], tf.bool), [q]),
+        "subject_of": _pad_to(scene["subject_of"], [q, m]),
+        "object_of": _pad_to(scene["object_of"], [q, m]),
+    }
+
+
+def _pad_to(tensor, shape, value=0):
+    missing = tf.constant(shape) - tf.shape(tensor)
+    paddings = tf.stack([tf.zeros_like(missing), missing], axis=1)
+    return tf.ensure_shape(tf.pad(tensor, paddings, constant_values=value), shape)
+
+
+def _checked_to_fit(scene, spec):
+    """The scene; an error that names the image if it holds more than a batch has room for."""
+    checks = []
+    for name in ("boxes", "relations", "queries"):
+        count, limit = tf.shape(scene[name])[0], getattr(spec, f"max_{name}")
+        message = ["image", scene["image_id"], "has", count, name]
+        message += [f"but BatchSpec.max_{name} is", limit]
+        checks.append(tf.debugging.Assert(count <= limit, message))
+    # Without this the padding may run first, and fail with a message that names nothing.
+    with tf.control_dependencies(checks):
+        return {name: tf.identity(tensor) for name, tensor in scene.items()}

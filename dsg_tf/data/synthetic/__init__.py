@@ -1,0 +1,1 @@
+"""The synthetic set: CLEVR-like scenes, drawn by chance and rendered on the spot."""

@@ -1,0 +1,1 @@
+"""Scores of a trained system, and why they are what they are."""

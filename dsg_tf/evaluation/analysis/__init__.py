@@ -1,0 +1,1 @@
+"""What a trained system gets wrong, why, and what it costs: `eval.py --analyses`."""

@@ -1,0 +1,136 @@
+"""What an evaluation finds: the score of each query, their means, and the files they are kept in."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from dsg_tf.process import files
+
+
+@dataclasses.dataclass(frozen=True)
+class QueryResult:
+    """One query's score and where it is: `image` counts the images of the split in file order.
+
+    A role is ambiguous where several ground-truth boxes of the image are of its class: the class alone does not tell
+    the answer.
+    """
+
+    image: int
+    image_id: str
+    query: int
+    triplet: tuple[int, int, int]
+    subject_iou: float
+    object_iou: float
+    subject_ambiguous: bool
+    object_ambiguous: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """All queries of a split; `proposal_recall` is None for systems without proposals, `counts` by name."""
+
+    queries: list[QueryResult]
+    num_images: int
+    proposal_recall: float | None
+    seconds_per_image: float
+    counts: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+    def summary(self) -> dict[str, Any]:
+        """What goes into `eval_<split>.json`.
+
+        Means and standard errors over queries (NaN without queries), over all and over those where the role is
+        ambiguous; counts; recall at IoU 0.5; time.
+        """
+        scores: dict[str, float] = {}
+        ambiguous: dict[str, float] = {}
+        for role in ("subject", "object"):
+            values = [getattr(q, f"{role}_iou") for q in self.queries]
+            hard = [v for v, q in zip(values, self.queries) if getattr(q, f"{role}_ambiguous")]
+            scores |= _mean(f"{role}_iou", values)
+            ambiguous |= _mean(f"ambiguous_{role}_iou", hard) | {f"num_ambiguous_{role}": len(hard)}
+        return {
+            **scores,
+            **ambiguous,
+            "num_queries": len(self.queries),
+            "num_images": self.num_images,
+            "proposal_recall": self.proposal_recall,
+            "seconds_per_image": self.seconds_per_image,
+        }
+
+
+def _mean(name: str, values: Sequence[float]) -> dict[str, float]:
+    array = np.array(values, np.float64)
+    stderr = array.std(ddof=1) / np.sqrt(len(array)) if len(array) > 1 else float("nan")
+    return {name: float(array.mean()) if len(array) else float("nan"), f"{name}_stderr": float(stderr)}
+
+
+def write_queries(queries: Iterable[QueryResult], path: str) -> None:
+    """Writes one row per query, with the fields of `QueryResult`; class ids in place of the triplet."""
+    with files.atomic(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(
+            [
+                "image",
+                "image_id",
+                "query",
+                "subject",
+                "relation",
+                "object",
+                "subject_iou",
+                "object_iou",
+                "subject_ambiguous",
+                "object_ambiguous",
+            ]
+        )
+        for q in queries:
+            writer.writerow(
+                [
+                    q.image,
+                    q.image_id,
+                    q.query,
+                    *q.triplet,
+                    q.subject_iou,
+                    q.object_iou,
+                    int(q.subject_ambiguous),
+                    int(q.object_ambiguous),
+                ]
+            )
+
+
+def read_queries(path: str) -> list[QueryResult]:
+    """Reads what `write_queries` wrote."""
+    with open(path, encoding="utf-8", newline="") as file:
+        return [
+            QueryResult(
+                int(row["image"]),
+                row["image_id"],
+                int(row["query"]),
+                (int(row["subject"]), int(row["relation"]), int(row["object"])),
+                float(row["subject_iou"]),
+                float(row["object_iou"]),
+                bool(int(row["subject_ambiguous"])),
+                bool(int(row["object_ambiguous"])),
+            )
+            for row in csv.DictReader(file)
+        ]
+
+
+def table(summaries: list[dict]) -> str:
+    """The results as text."""
+    lines = [
+        f"{'split':8} {'subject IoU':>16} {'object IoU':>16} {'queries':>8} {'images':>7} {'recall@0.5':>10} "
+        f"{'s/image':>8}"
+    ]
+    for s in summaries:
+        cells = [f"{s[f'{role}_iou']:.4f} ± {s[f'{role}_iou_stderr']:.4f}" for role in ("subject", "object")]
+        recall = "none" if s["proposal_recall"] is None else f"{s['proposal_recall']:.4f}"
+        lines.append(
+            f"{s['split']:8} {cells[0]:>16} {cells[1]:>16} {s['num_queries']:8d} {s['num_images']:7d} "
+            f"{recall:>10} {s['seconds_per_image']:8.4f}"
+        )
+    return "\n".join(lines)

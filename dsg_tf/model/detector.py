@@ -1,0 +1,224 @@
+"""The object detector: backbone, decoder and region proposal network, from Model Garden's parts.
+
+The paper, section 3.2 "Object Detector" and section 4.4; the supplement, section 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import tensorflow as tf
+from official.vision.modeling import backbones, decoders
+from official.vision.modeling.heads import dense_prediction_heads
+from official.vision.modeling.layers import roi_generator
+from official.vision.ops import anchor
+
+from dsg_tf import boxes as box_lib
+from dsg_tf.keras import keras
+
+# A proposal this close to the best one is kept even below the score threshold: no image is left without boxes.
+SCORE_MARGIN = 0.01
+# Pixels. Boxes that lie in the padding of the input are empty when clipped: they must not take the place of others.
+MIN_SIDE = 1.0
+
+
+class Detector(keras.layers.Layer):
+    """Proposes boxes and computes the feature map that regions are pooled from.
+
+    Args:
+      backbone: Model Garden backbone, image to `{level: features}`.
+      decoder: Model Garden decoder on the backbone's levels, or None for the identity.
+      rpn_head: Model Garden `RPNHead` at `rpn_level`.
+      rpn_level, roi_level: feature levels (stride `2**level`) of the RPN and of the region features.
+      anchors: float32 `[H', W', A * 4]` anchors of the RPN level, pixels of the network input.
+      num_boxes: N, proposals per image.
+      nms_iou, pre_nms_top_k: of the non-maximum suppression.
+      score_threshold: at inference proposals with a lower score are dropped, but never the best.
+      pixel_mean, pixel_std: RGB normalisation.
+      freeze_batch_norm: whether batch normalisation uses its stored statistics in training too.
+    """
+
+    def __init__(
+        self,
+        backbone,
+        decoder,
+        rpn_head,
+        *,
+        rpn_level: int,
+        roi_level: int,
+        anchors: tf.Tensor,
+        num_boxes: int,
+        nms_iou: float,
+        pre_nms_top_k: int,
+        score_threshold: float,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+        freeze_batch_norm: bool,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.backbone, self.decoder, self.rpn_head = backbone, decoder, rpn_head
+        self.rpn_level, self.roi_level = str(rpn_level), str(roi_level)
+        self.anchors = anchors
+        self.score_threshold = score_threshold
+        self.pixel_mean, self.pixel_std = list(pixel_mean), list(pixel_std)
+        self.freeze_batch_norm = freeze_batch_norm
+        self.roi_generator = roi_generator.MultilevelROIGenerator(
+            pre_nms_top_k=pre_nms_top_k,
+            test_pre_nms_top_k=pre_nms_top_k,
+            nms_iou_threshold=nms_iou,
+            test_nms_iou_threshold=nms_iou,
+            num_proposals=num_boxes,
+            test_num_proposals=num_boxes,
+            pre_nms_min_size_threshold=MIN_SIDE,
+            test_pre_nms_min_size_threshold=MIN_SIDE,
+        )
+
+    def call(self, image, image_size, training: bool = False, given=None) -> dict[str, tf.Tensor]:
+        """Runs the detector.
+
+        Args:
+          image: uint8 or float `[B, H, W, 3]`, RGB in 0 to 255, padded at the bottom and the right.
+          image_size: float32 `[B, 2]`, height and width of the un-padded part, pixels.
+          training: whether to keep the best N proposals whatever their score.
+          given: boxes `[B, M, 4]` and bool `[B, M]`, which of them count, to take in place of the proposals.
+
+        Returns:
+          features: `[B, H', W', C]`, the map at `roi_level`.
+          rpn_scores: float32 `[B, H'', W'', A]`, logits; rpn_boxes: float32 `[B, H'', W'', A * 4]`, encoded.
+          proposals: float32 `[B, N, 4]`, pixels of the network input, best first, zero padded; no gradient.
+          proposal_scores: float32 `[B, N]` in [0, 1]; valid: bool `[B, N]`.
+        """
+        batch_norm_training = training and not self.freeze_batch_norm
+        levels = self.backbone(self._normalize(image, image_size), training=batch_norm_training)
+        if self.decoder is not None:
+            levels = self.decoder(levels, training=batch_norm_training)
+        rpn_scores, rpn_boxes = self.rpn_head({self.rpn_level: levels[self.rpn_level]}, training=batch_norm_training)
+        scores = tf.cast(rpn_scores[self.rpn_level], tf.float32)
+        encoded = tf.cast(rpn_boxes[self.rpn_level], tf.float32)
+        if given is None:
+            proposals, proposal_scores, valid = self._propose(scores, encoded, image_size, training)
+        else:
+            proposals, valid = given
+            proposal_scores = tf.cast(valid, tf.float32)
+        return {
+            "features": levels[self.roi_level],
+            "rpn_scores": scores,
+            "rpn_boxes": encoded,
+            "proposals": proposals,
+            "proposal_scores": proposal_scores,
+            "valid": valid,
+        }
+
+    def _normalize(self, image, image_size):
+        """Normalised pixels; the padding is zero, as a convolution's own padding is."""
+        normalized = (tf.cast(image, tf.float32) - self.pixel_mean) / self.pixel_std
+        rows = tf.range(image.shape[1], dtype=tf.float32) < image_size[:, :1]
+        columns = tf.range(image.shape[2], dtype=tf.float32) < image_size[:, 1:]
+        inside = tf.cast(rows[:, :, tf.newaxis] & columns[:, tf.newaxis, :], tf.float32)
+        return tf.cast(normalized * inside[..., tf.newaxis], self.compute_dtype)
+
+    def _propose(self, scores, encoded, image_size, training):
+        anchors = tf.tile(self.anchors[tf.newaxis], [tf.shape(scores)[0], 1, 1, 1])
+        level = self.rpn_level
+        proposals, proposal_scores = self.roi_generator(
+            {level: tf.stop_gradient(encoded)},
+            {level: tf.stop_gradient(scores)},
+            {level: anchors},
+            image_size,
+            training=training,
+        )
+        valid = box_lib.non_empty(proposals)
+        if not training:
+            best = tf.reduce_max(tf.where(valid, proposal_scores, 0.0), axis=1, keepdims=True)
+            valid &= proposal_scores >= tf.minimum(self.score_threshold, best - SCORE_MARGIN)
+        keep = tf.cast(valid, tf.float32)
+        return proposals * keep[..., tf.newaxis], proposal_scores * keep, valid
+
+
+def make_anchors(
+    image_size: tuple[int, int], level: int, scales: Sequence[float], aspect_ratios: Sequence[float]
+) -> tf.Tensor:
+    """Anchors float32 `[H', W', A * 4]`, pixels; one Model Garden `Anchor` per scale, since it makes one octave."""
+    per_scale = [
+        anchor.Anchor(
+            min_level=level,
+            max_level=level,
+            num_scales=1,
+            aspect_ratios=list(aspect_ratios),
+            anchor_size=scale,
+            image_size=list(image_size),
+        ).multilevel_boxes[str(level)]
+        for scale in scales
+    ]
+    return tf.concat(per_scale, axis=-1)
+
+
+def make_backbone(kind: str, depth: str, width: float, image_size: tuple[int, int], sync_batch_norm: bool):
+    """Builds a Model Garden backbone.
+
+    Raises:
+      ValueError: Model Garden has no such `depth`; names the flag and the known values.
+    """
+    input_specs = keras.layers.InputSpec(shape=[None, *image_size, 3])
+    common = {"input_specs": input_specs, "use_sync_bn": sync_batch_norm}
+    if kind == "efficientnet":
+        lite = depth.startswith("lite")
+        model_id = "b" + depth[len("lite") :] if lite else depth
+        known = [f"b{k}" for k in range(8)]
+        if model_id not in known or (lite and model_id != "b0"):
+            raise ValueError(
+                f"--backbone_depth={depth} with --backbone=efficientnet: known are lite0, {', '.join(known)}"
+            )
+        return backbones.EfficientNet(
+            model_id,
+            se_ratio=0.0 if lite else 0.25,
+            norm_epsilon=1e-3,
+            activation="relu6" if lite else "swish",
+            **common,
+        )
+    known = ["10", "18", "26", "34", "50", "101", "152"] if kind == "resnet" else ["50", "101", "152", "200"]
+    if depth not in known:
+        raise ValueError(f"--backbone_depth={depth} with --backbone={kind}: known are {', '.join(known)}")
+    if kind == "resnet":
+        return backbones.ResNet(int(depth), depth_multiplier=width, norm_epsilon=1e-5, **common)
+    if width != 1.0:
+        raise ValueError(f"--backbone_width={width} needs --backbone=resnet, not --backbone={kind}")
+    return backbones.DilatedResNet(int(depth), output_stride=16, norm_epsilon=1e-5, **common)
+
+
+def make_decoder(
+    kind: str,
+    backbone_levels: Mapping[str, tf.TensorShape],
+    min_level: int,
+    max_level: int,
+    filters: int,
+    sync_batch_norm: bool,
+):
+    """Builds a Model Garden decoder, None for the identity.
+
+    Raises:
+      ValueError: the backbone has no such level; names both.
+    """
+    if kind == "identity":
+        wanted, known = [str(min_level), str(max_level)], sorted(backbone_levels)
+        if not set(wanted) <= set(known):
+            raise ValueError(
+                f"levels {', '.join(wanted)} (--rpn_level, --roi_level) are not among the backbone's "
+                f"levels {', '.join(known)}; --decoder=fpn makes others"
+            )
+        return None
+    return decoders.FPN(
+        backbone_levels, min_level=min_level, max_level=max_level, num_filters=filters, use_sync_bn=sync_batch_norm
+    )
+
+
+def make_rpn_head(level: int, num_anchors: int, filters: int, sync_batch_norm: bool):
+    """Model Garden's RPN head at one level."""
+    return dense_prediction_heads.RPNHead(
+        min_level=level,
+        max_level=level,
+        num_anchors_per_location=num_anchors,
+        num_filters=filters,
+        use_sync_bn=sync_batch_norm,
+    )

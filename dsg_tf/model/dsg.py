@@ -1,0 +1,127 @@
+"""The whole network (the paper, Figure 2): image and queries to boxes, a scene graph and answers.
+
+Ablations are parts left out or exchanged by the builder (`dsg_tf.build`), never branches copied through the network.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from dsg_tf import boxes as box_lib
+from dsg_tf.keras import keras
+from dsg_tf.model import hidden_input
+
+
+class DSG(keras.Model):
+    """Differentiable scene graphs for referring relationships.
+
+    Args:
+      detector: `Detector`.
+      entity_features: `EntityFeatures`, f_i.
+      pair_features: `PairFeatures`, f_ij; None without a graph.
+      graph: `GraphLayer`; None answers from the detector's features f_i alone (NO-DSG).
+      classifier: `ReferringClassifier`, or a `GraphMatcher` (TWO STEP).
+      refiner: `BoxRefiner`.
+      refine_features: whether the refiner sees f_i in place of z'_i (DSG -BR).
+      labeler: `LabelHeads`, or None (DSG -SGL).
+      describe_pairs: layer from edges z'_ij to the descriptors of a `PairTerm`; None without one.
+      refined_nms_iou: at inference, IoU threshold of a non-maximum suppression of the refined boxes; 1: none.
+      hidden: part of the input that it does not get to see, see `hidden_input.hide`.
+    """
+
+    def __init__(
+        self,
+        *,
+        detector,
+        entity_features,
+        pair_features,
+        graph,
+        classifier,
+        refiner,
+        labeler,
+        describe_pairs=None,
+        refine_features: bool = False,
+        refined_nms_iou: float = 1.0,
+        hidden: str = "",
+        **kwargs,
+    ):
+        super().__init__(autocast=False, **kwargs)  # Under mixed precision image_size stays float32.
+        self.detector = detector
+        self.entity_features, self.pair_features = entity_features, pair_features
+        self.graph = graph
+        self.classifier, self.refiner, self.labeler = classifier, refiner, labeler
+        self.describe_pairs = describe_pairs
+        self.refine_features, self.refined_nms_iou, self.hidden = refine_features, refined_nms_iou, hidden
+
+    @property
+    def modules_of_model_garden(self) -> dict[str, tf.Module]:
+        """What `--init_modules` can name."""
+        parts = {name: getattr(self.detector, name) for name in ("backbone", "decoder", "rpn_head")}
+        return {name: part for name, part in parts.items() if part is not None}
+
+    def call(self, inputs, training: bool = False) -> dict[str, tf.Tensor]:
+        """Answers queries about images; needs no labels.
+
+        Args:
+          inputs: `image` uint8 `[B, H, W, 3]`, `image_size` float32 `[B, 2]` (height and width of the
+            un-padded part, pixels), `queries` int32 `[B, Q, 3]` class triplets; for oracles also `proposals`
+            `[B, M, 4]` with bool `proposal_mask` `[B, M]`, in place of the detector's. Other keys are ignored.
+          training: training mode of the detector (proposals, batch normalisation).
+
+        Returns:
+          Everything `encode` and `answer` return.
+        """
+        inputs = hidden_input.hide(inputs, self.hidden)
+        given = (inputs["proposals"], inputs["proposal_mask"]) if "proposals" in inputs else None
+        encoded = self.encode(inputs["image"], inputs["image_size"], training=training, given=given)
+        return {**encoded, **self.answer(encoded, inputs["queries"])}
+
+    def encode(self, image, image_size, training: bool = False, given=None) -> dict[str, tf.Tensor]:
+        """The differentiable scene graph of images; `given` as in `Detector.call`.
+
+        Returns:
+          The detector's `rpn_scores`, `rpn_boxes`, `proposals`, `proposal_scores`, `valid`;
+          `nodes` `[B, N, .]`: z'_i; `deltas` float32 `[B, N, 4]`: encoded refinement;
+          `boxes` float32 `[B, N, 4]`: refined boxes clipped to the image, pixels of the network input;
+          with a graph `neighbor_attention` `[B, N, N]` and `node_attention` `[B, N]`; with label heads
+          `entity_logits` `[B, N, E]` and `relation_logits` `[B, N, N, R]`, float32; with a pair term `pairs`
+          `[B, N, N, .]`.
+        """
+        found = self.detector(image, image_size, training=training, given=given)
+        features = found.pop("features")
+        entities = self.entity_features(features, found["proposals"], training)
+        graph = {"nodes": entities}
+        if self.graph is not None:
+            pairs, unions = self.pair_features(features, found["proposals"], training)
+            graph = self.graph(
+                _append_coordinates(entities, found["proposals"], image_size[:, tf.newaxis]),
+                _append_coordinates(pairs, unions, image_size[:, tf.newaxis]),
+                found["valid"],
+            )
+        deltas, refined = self.refiner(entities if self.refine_features else graph["nodes"], found["proposals"])
+        result = {**found, **graph, "deltas": deltas, "boxes": box_lib.clip(refined, image_size)}
+        if not training and self.refined_nms_iou < 1:
+            # Proposals of one object come together when they are refined; one of them is enough to answer.
+            result["valid"] &= box_lib.non_maxima(result["boxes"], found["proposal_scores"], self.refined_nms_iou)
+        if self.labeler is not None:
+            result["entity_logits"], result["relation_logits"] = self.labeler(graph["nodes"], graph["edges"])
+        if self.describe_pairs is not None:
+            result["pairs"] = self.describe_pairs(graph["edges"])
+        result.pop("edges", None)
+        return result
+
+    def answer(self, encoded, queries) -> dict[str, tf.Tensor]:
+        """Answers to queries int32 `[B, Q, 3]` about what `encode` returned.
+
+        Returns:
+          `subject_mask`, `object_mask` bool `[B, Q, N]`; `subject_scores`, `object_scores` float32
+          `[B, Q, N]` in [0, 1]; and, but for TWO STEP, `role_logits` float32 `[B, Q, N, 4]`: Background, Subject,
+          Object, Other.
+        """
+        return self.classifier(encoded, queries)
+
+
+def _append_coordinates(features, boxes, image_size):
+    """`z = [f ; b]` with b normalised to [-1, 1] over the image."""
+    coordinates = 2.0 * box_lib.normalize(boxes, image_size) - 1.0
+    return tf.concat([features, tf.cast(coordinates, features.dtype)], axis=-1)

@@ -1,0 +1,150 @@
+"""The differentiable scene graph generator: a graph permutation invariant (GPI) layer with attention.
+
+The supplement of the paper, section 1, equations (1) and (2), with weighted means in place of the sums:
+
+    n_i   = attend_j!=i  phi([z_i; z_ij; z_j])
+    g     = attend_i     alpha([z_i; n_i])
+    z'_k  = rho_entity([z_k; n_k; g])
+    z'_kl = rho_relation([z_kl; z_k; z_l; g])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from dsg_tf.keras import keras
+from dsg_tf.model import unordered_pairs
+
+NEGATIVE = -1e9  # Logit of what gets no weight; finite, so that a softmax over nothing else stays finite.
+
+
+class SplitDense(keras.layers.Layer):
+    """A fully connected layer on the concatenation of its inputs, as a sum of one product per input.
+
+    The inputs broadcast against each other: what depends on a node is multiplied once per node, not once per pair.
+    Its kernel is the textbook layer's, `[sum of input sizes, units]`.
+
+    Args:
+      units: outputs.
+      activation: as in Keras.
+      unordered: number of the input that has a row for each unordered pair (`unordered_pairs.indices`); none: None.
+    """
+
+    def __init__(self, units: int, activation=None, unordered: int | None = None, **kwargs):
+        super().__init__(**kwargs)
+        self.units, self.activation, self.unordered = units, keras.activations.get(activation), unordered
+
+    def build(self, input_shapes):
+        self.sizes = [shape[-1] for shape in input_shapes]
+        self.kernel = self.add_weight("kernel", [sum(self.sizes), self.units], initializer="glorot_uniform")
+        self.bias = self.add_weight("bias", [self.units], initializer="zeros")
+
+    def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
+        kernels = tf.split(tf.cast(self.kernel, self.compute_dtype), self.sizes, axis=0)
+        # Not tf.matmul: the gradient of its batches holds a copy of the kernel for each.
+        products = [
+            tf.tensordot(tf.cast(value, self.compute_dtype), kernel, axes=1) for value, kernel in zip(inputs, kernels)
+        ]
+        if self.unordered is not None:
+            products[self.unordered] = unordered_pairs.spread(products[self.unordered])
+        return self.activation(sum(products) + tf.cast(self.bias, self.compute_dtype))
+
+
+class SplitMLP(keras.layers.Layer):
+    """Two fully connected layers on a concatenation: `SplitDense` with ReLU, then linear."""
+
+    def __init__(self, hidden_units: int, units: int, unordered: int | None = None, **kwargs):
+        super().__init__(**kwargs)
+        self.hidden = SplitDense(hidden_units, activation="relu", unordered=unordered, name="hidden")
+        self.out = keras.layers.Dense(units, name="out")
+
+    def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
+        return self.out(self.hidden(inputs))
+
+
+class Aggregate(keras.layers.Layer):
+    """Sum of `mlp(inputs)` over one axis, weighted by attention ("integrated attention", the supplement, section 1).
+
+    Args:
+      attention: "feature" (a softmax over the axis for each feature), "neighbor" (one weight per element), or "none"
+        (the plain sum of equation 1).
+      unordered: see `SplitDense`.
+    """
+
+    def __init__(self, hidden_units: int, units: int, *, attention: str, unordered: int | None = None, **kwargs):
+        super().__init__(**kwargs)
+        self.values = SplitMLP(hidden_units, units, unordered, name="values")
+        num_scores = {"feature": units, "neighbor": 1, "none": 0}[attention]
+        self.scores = SplitMLP(hidden_units, num_scores, unordered, name="scores") if num_scores else None
+
+    def call(self, inputs: Sequence[tf.Tensor], mask: tf.Tensor, axis: int):
+        """Aggregates.
+
+        Args:
+          inputs: tensors that broadcast to `[B, ..., features]`; pairs may come unordered.
+          mask: bool, of the broadcast shape without features: what takes part.
+          axis: the axis to sum over.
+
+        Returns:
+          The weighted sum, and float32 weights of the broadcast shape with 1 or `units` features; 0 where masked.
+        """
+        values = self.values(inputs)
+        mask = mask[..., tf.newaxis]
+        if self.scores is None:
+            weights = tf.cast(mask, tf.float32)
+        else:
+            logits = tf.where(mask, tf.cast(self.scores(inputs), tf.float32), NEGATIVE)
+            weights = tf.nn.softmax(logits, axis=axis) * tf.cast(mask, tf.float32)
+        return tf.reduce_sum(tf.cast(weights, values.dtype) * values, axis=axis), weights
+
+
+class GraphLayer(keras.layers.Layer):
+    """The GPI transformation of nodes and edges.
+
+    Args:
+      hidden_units: of phi, alpha and rho.
+      units: outputs of phi and alpha.
+      node_units: outputs of rho.
+      attention: see `Aggregate`.
+      unordered_edges: both directions of an edge have the same features, and come as one row.
+    """
+
+    def __init__(
+        self, *, hidden_units: int, units: int, node_units: int, attention: str, unordered_edges: bool = False, **kwargs
+    ):
+        super().__init__(**kwargs)
+        # Number of the input that has a row for each unordered pair: the edges.
+        of_phi, of_relation = (1, 0) if unordered_edges else (None, None)
+        self.phi = Aggregate(hidden_units, units, attention=attention, unordered=of_phi, name="phi")
+        self.alpha = Aggregate(hidden_units, units, attention=attention, name="alpha")
+        self.rho_entity = SplitMLP(hidden_units, node_units, name="rho_entity")
+        self.rho_relation = SplitMLP(hidden_units, node_units, unordered=of_relation, name="rho_relation")
+
+    def call(self, nodes, edges, valid) -> dict[str, tf.Tensor]:
+        """Transforms a graph; equivariant to a permutation of its nodes.
+
+        Args:
+          nodes: `[B, N, .]`, z_i.
+          edges: z_ij, `[B, N, N, .]`, axis 1 the subject, axis 2 the object; or `[B, N (N + 1) / 2, .]`, a row for
+            each of `unordered_pairs.indices`.
+          valid: bool `[B, N]`; other nodes influence nothing.
+
+        Returns:
+          nodes: `[B, N, node_units]`, z'_i; edges: `[B, N, N, node_units]`, z'_ij.
+          neighbor_attention: float32 `[B, N, N]`, how much node i (axis 1) takes from node j, mean over features.
+          node_attention: float32 `[B, N]`, how much the graph vector takes from each node.
+        """
+        subjects, objects = nodes[:, :, tf.newaxis], nodes[:, tf.newaxis]
+        not_self = ~tf.eye(nodes.shape[1], dtype=tf.bool)
+        pair_mask = valid[:, :, tf.newaxis] & valid[:, tf.newaxis] & not_self
+        neighborhood, neighbor_weights = self.phi([subjects, edges, objects], pair_mask, axis=2)
+        graph, node_weights = self.alpha([nodes, neighborhood], valid, axis=1)
+        graph = graph[:, tf.newaxis]  # [B, 1, units]
+        return {
+            "nodes": self.rho_entity([nodes, neighborhood, graph]),
+            "edges": self.rho_relation([edges, subjects, objects, graph[:, tf.newaxis]]),
+            "neighbor_attention": tf.reduce_mean(neighbor_weights, axis=-1),
+            "node_attention": tf.reduce_mean(node_weights, axis=-1),
+        }

@@ -1,0 +1,202 @@
+"""Answers all requests into JSON-lines shards, so that a killed run can go on.
+
+A shard is one piece of work: `predictions-00000-of-00008.jsonl`, a line per image, written under a temporary name and
+renamed. `settings.json` is there from the start: what the directory holds the predictions of. `predictions.json`
+comes last: what became of the images. What a shard holds depends on the input, the model and the number of shards,
+not on what runs the work.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import glob
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from dsg_tf.predict.exported_model import ExportedModel, newest_version
+from dsg_tf.predict.requests import ImageFolder, PreparedSplit, Request
+from dsg_tf.predict.summary import Counts, error_lines, errors_of
+from dsg_tf.process import files, workers
+from dsg_tf.process.beam import Beam
+
+SETTINGS_FILE, SUMMARY_FILE = "settings.json", "predictions.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shard:
+    path: str
+    requests: ImageFolder | PreparedSplit
+    saved_model: str
+    batch_size: int
+    strict: bool
+
+    def __len__(self) -> int:
+        return len(self.requests)
+
+
+def predict(
+    requests: ImageFolder | PreparedSplit,
+    saved_model: str,
+    output_dir: str,
+    *,
+    batch_size: int = 8,
+    num_shards: int | None = None,
+    strict: bool = False,
+    beam: Beam | None = None,
+) -> dict[str, Any]:
+    """Writes the answers to all requests; goes on where a killed run ended.
+
+    Args:
+      requests: images and queries.
+      saved_model: of `export_saved_model`: a version, or the directory of versions, of which the newest counts.
+      output_dir: for these predictions alone.
+      batch_size: images that the model sees at once; the predictions are the same with any.
+      num_shards: files; one per 250 images if None.
+      strict: raise for the first image or query without an answer.
+      beam: what runs the work in place of this process.
+
+    Returns:
+      The content of `predictions.json`: counts of images and queries, errors by kind with the first offenders, files,
+      bytes, and images a second of the last call that did any.
+
+    Raises:
+      ValueError: `output_dir` holds other predictions, nothing at all could be answered, the input does not fit, or an
+        error and `strict`.
+      FileNotFoundError: there is no model.
+    """
+    saved_model = newest_version(saved_model)
+    num_shards = num_shards or -(-len(requests) // workers.IMAGES_PER_SHARD)
+    if num_shards > len(requests):
+        raise ValueError(f"--num_shards={num_shards} are too many for {len(requests)} images")
+    settings = {
+        "saved_model": _fingerprint(saved_model),
+        **requests.source,
+        "num_images": len(requests),
+        "num_shards": num_shards,
+    }
+    _claim(output_dir, settings)
+    shards = [
+        _Shard(
+            os.path.join(output_dir, f"predictions-{i:05d}-of-{num_shards:05d}.jsonl"),
+            requests.part(*workers.images_of(i, num_shards, len(requests))),
+            saved_model,
+            batch_size,
+            strict,
+        )
+        for i in range(num_shards)
+    ]
+    to_do = [shard for shard in shards if not os.path.exists(shard.path)]
+    if to_do or not os.path.exists(os.path.join(output_dir, SUMMARY_FILE)):
+        start = time.perf_counter()
+        (beam or workers.Local(1)).run(
+            _write_shard, to_do, "predictions" if len(to_do) == num_shards else "predictions, the rest"
+        )
+        _write_summary(shards, settings, saved_model, sum(map(len, to_do)), time.perf_counter() - start)
+    with open(os.path.join(output_dir, SUMMARY_FILE), encoding="utf-8") as file:
+        summary = json.load(file)
+    _refuse_errors(strict, ((kind, entry["first"][0]) for kind, entry in summary["errors"].items()))
+    if summary["errors"] and not summary["num_answered_images"]:
+        raise ValueError("\n".join(["nothing could be answered:", *error_lines(summary["errors"])]))
+    return summary
+
+
+def _write_shard(shard: _Shard) -> None:
+    model = _load(shard.saved_model)
+    with files.atomic(shard.path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        for batch in _batches(shard.requests, shard.batch_size):
+            for line in model.lines(batch):
+                _refuse_errors(shard.strict, errors_of(line))
+                file.write(json.dumps(line) + "\n")
+                workers.count_image()
+
+
+def _refuse_errors(strict: bool, errors: Iterable[tuple[str, str]]) -> None:
+    for kind, what in errors:
+        if strict:
+            raise ValueError(f"{kind}: {what} (--strict)")
+
+
+@functools.lru_cache(maxsize=1)
+def _load(saved_model: str) -> ExportedModel:
+    """Once a process: a worker writes many shards."""
+    return ExportedModel(saved_model)
+
+
+def _batches(requests: Iterable[Request], size: int) -> Iterator[list[Request]]:
+    batch = []
+    for request in requests:
+        batch.append(request)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _fingerprint(saved_model: str) -> str:
+    """The version and a hash of the graph and the weights: the same wherever the model lies."""
+    try:
+        fingerprint = tf.saved_model.experimental.read_fingerprint(saved_model)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"--saved_model={saved_model} has no fingerprint.pb: it is not whole") from error
+    return f"{os.path.basename(saved_model)} {fingerprint.graph_def_program_hash}/{fingerprint.checkpoint_hash}"
+
+
+def _claim(output_dir: str, settings: dict[str, object]) -> None:
+    """Says what the directory is for, or checks that it is for this; removes what a killed run left half written.
+
+    Raises:
+      ValueError: it holds other predictions, or something else.
+    """
+    path = os.path.join(output_dir, SETTINGS_FILE)
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as file:
+            there = json.load(file)
+        differing = [
+            f"{name} was {there.get(name)!r}, now {settings.get(name)!r}"
+            for name in {**there, **settings}
+            if there.get(name) != settings.get(name)
+        ]
+        if differing:
+            raise ValueError(
+                f"--output_dir={output_dir} holds other predictions: {'; '.join(differing)}. Choose "
+                "another directory, or remove this one"
+            )
+    elif os.path.isdir(output_dir) and os.listdir(output_dir):
+        raise ValueError(
+            f"--output_dir={output_dir} holds something else than predictions: "
+            f"{', '.join(sorted(os.listdir(output_dir))[:3])}. Choose another directory"
+        )
+    else:
+        files.write_json(path, settings)
+    half_written = os.path.join(glob.escape(output_dir), "predictions*")
+    for left in glob.glob(half_written + ".tmp*") + glob.glob(half_written + ".piece"):
+        os.remove(left)
+
+
+def _write_summary(shards: Sequence[_Shard], settings, saved_model: str, num_images: int, seconds: float) -> None:
+    counts = Counts()
+    for shard in shards:
+        with open(shard.path, encoding="utf-8") as file:
+            for line in file:
+                counts.add(json.loads(line))
+    files.write_json(
+        os.path.join(os.path.dirname(shards[0].path), SUMMARY_FILE),
+        {
+            **settings,
+            "saved_model_path": os.path.abspath(saved_model),
+            **counts.as_dict(),
+            "bytes": sum(os.path.getsize(shard.path) for shard in shards),
+            "last_run": {
+                "images": num_images,
+                "seconds": round(seconds, 2),
+                "images_per_second": round(num_images / seconds, 3) if num_images else None,
+            },
+        },
+    )

@@ -1,0 +1,68 @@
+"""Optimizers and learning-rate schedules."""
+
+from __future__ import annotations
+
+from official.modeling.optimization import lr_schedule
+
+from dsg_tf.keras import keras, load_addons
+
+NO_WEIGHT_DECAY = ["bias", "gamma", "beta", "embeddings"]
+
+
+def make_schedule(kind: str, peak: float, total_steps: int, *, num_halvings: int, warmup_steps: int):
+    """Learning rate as a function of the step, or the rate itself where it is always the same.
+
+    Args:
+      kind: "stepwise", halvings at equal distances, or "cosine", to zero; both after a linear warm-up.
+      peak: the largest rate.
+      total_steps: of the training.
+      num_halvings: of the stepwise schedule.
+      warmup_steps: of the warm-up; 0: none.
+    """
+    if kind == "cosine":
+        schedule = keras.optimizers.schedules.CosineDecay(peak, max(total_steps, 1))
+    elif num_halvings == 0:
+        schedule = peak
+    else:
+        pieces = num_halvings + 1
+        schedule = keras.optimizers.schedules.PiecewiseConstantDecay(
+            [total_steps * k // pieces for k in range(1, pieces)], [peak * 0.5**k for k in range(pieces)]
+        )
+    if warmup_steps:
+        return lr_schedule.LinearWarmup(schedule, warmup_learning_rate=0.0, warmup_steps=warmup_steps)
+    return schedule
+
+
+def make_optimizer(name: str, schedule, weight_decay: float = 0.0):
+    """An optimizer by name.
+
+    Args:
+      name: "sgd" (momentum 0.9), "adamw", "rmsprop"; "lamb" or "lookahead" (over Adam) of the extra [addons].
+      schedule: of `make_schedule`.
+      weight_decay: decoupled; of kernels only.
+
+    Raises:
+      ValueError: it needs the extra [addons], which is not installed, or it has no weight decay.
+    """
+    if name in ("lamb", "lookahead"):
+        return _make_addon(name, schedule, weight_decay)
+    if name == "sgd":
+        optimizer = keras.optimizers.SGD(schedule, momentum=0.9, weight_decay=weight_decay or None)
+    elif name == "rmsprop":
+        optimizer = keras.optimizers.RMSprop(schedule, weight_decay=weight_decay or None)
+    else:
+        optimizer = keras.optimizers.AdamW(schedule, weight_decay=weight_decay)
+    if weight_decay:
+        optimizer.exclude_from_weight_decay(var_names=NO_WEIGHT_DECAY)
+    return optimizer
+
+
+def _make_addon(name: str, schedule, weight_decay: float):
+    tfa = load_addons(f"--optimizer={name}")
+    if name == "lamb":
+        return tfa.optimizers.LAMB(
+            learning_rate=schedule, weight_decay=weight_decay, exclude_from_weight_decay=NO_WEIGHT_DECAY
+        )
+    if weight_decay:  # Inside Lookahead it would take biases too, at a strength without the learning rate.
+        raise ValueError(f"--weight_decay={weight_decay} does not go with --optimizer=lookahead")
+    return tfa.optimizers.Lookahead(keras.optimizers.legacy.Adam(learning_rate=schedule))

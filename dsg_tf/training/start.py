@@ -1,0 +1,45 @@
+"""What a run starts from: weights of a checkpoint, and what a system knows of the training set before it learns."""
+
+from __future__ import annotations
+
+from dsg_tf import checkpoints
+from dsg_tf.config import Config
+from dsg_tf.data.batches import displacements
+from dsg_tf.data.records import DatasetInfo
+from dsg_tf.model.baselines.shifts import MAP_SIZE
+from dsg_tf.process import environment
+
+# Below so many input channels, oneDNN's gradient of the kernel of a 1x1 convolution with stride 2 writes beyond its
+# memory on processors with AVX-512 (TensorFlow 2.20; 4, 8 and 12 channels do, 16 and more never did).
+_ONEDNN_CHANNELS = 16
+
+
+def initialize(model, config: Config, info: DatasetInfo) -> None:
+    """Gives a model of `build.build_model` the values that training starts from.
+
+    Raises:
+      FileNotFoundError, ValueError: the checkpoint of --init_checkpoint is not there or does not fit.
+    """
+    if config.init_checkpoint:
+        checkpoints.initialize(model, config.init_checkpoint, config.init_modules)
+    if config.model == "ss":
+        cells = MAP_SIZE * displacements.mean_displacements(
+            info.shard_paths(config.data_dir, "train"), len(info.vocabulary.relations)
+        )
+        for layer in (model.attender.shift, model.attender.inverse_shift):
+            layer.displacements.assign(cells)
+
+
+def refuse_what_crashes(model, config: Config) -> None:
+    """Raises ValueError for a model whose training would end in a crash of the process (not of one step: of memory)."""
+    if not environment.onednn_is_on():
+        return
+    for layer in model.submodules:
+        if getattr(layer, "kernel_size", None) == (1, 1) and getattr(layer, "strides", None) == (2, 2):
+            channels = layer.kernel.shape[-2]
+            if channels < _ONEDNN_CHANNELS:
+                raise ValueError(
+                    f"--backbone_width={config.backbone_width} gives the backbone's {layer.name} (1 x 1, stride 2) "
+                    f"{channels} input channels; below {_ONEDNN_CHANNELS}, oneDNN's gradient corrupts memory. "
+                    f"Choose a larger --backbone_width, or set {environment.ONEDNN}=0 in the environment"
+                )

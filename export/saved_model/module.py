@@ -1,0 +1,149 @@
+"""The trained system as a module of signatures: bytes and words in, boxes in pixels of the original image out."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from dsg_tf import boxes as box_lib
+from dsg_tf.data.batches.network_input import Resize
+from dsg_tf.data.roles import ROLES
+from dsg_tf.data.scene import Vocabulary
+from export.saved_model import decoding
+from export.saved_model.words import Words
+
+_STRINGS = tf.TensorSpec([None, None], tf.string)
+QUERY = {"subject": _STRINGS, "relation": _STRINGS, "object": _STRINGS}
+IMAGE = {"image": tf.TensorSpec([None], tf.string)}
+# What `answer` reads of what `encode` returns; TWO STEP answers from labels, all others from nodes (and pairs).
+STATE = ("nodes", "pairs", "valid", "entity_logits", "relation_logits")
+
+
+class ServingModule(tf.Module):
+    """Signatures of a `DSG`.
+
+    Args:
+      model: a trained `DSG`.
+      resize: from images to its input.
+      vocabulary: its words.
+      num_relations: K, relations that `scene_graph` returns.
+      jit_compile: whether the network runs under XLA.
+    """
+
+    def __init__(self, model, resize: Resize, vocabulary: Vocabulary, num_relations: int, jit_compile: bool = False):
+        super().__init__()
+        self.resize, self.num_relations, self.has_labels = resize, num_relations, model.labeler is not None
+        self.words = Words(vocabulary)
+        # The weights without the Keras model around them, which would be saved with functions that nobody calls.
+        self.weights = model.variables
+        encode = tf.function(model.encode, autograph=False, jit_compile=jit_compile)
+        answer = tf.function(model.answer, autograph=False, jit_compile=jit_compile)
+        # Behind lambdas, or they and the model would be attributes, which are saved; made once, since signatures share
+        # what was traced.
+        self._encode_images = lambda *inputs: encode(*inputs)
+        self._answer_queries = lambda *inputs: answer(*inputs)
+
+    def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
+        """By name; `serving_default` is `refer`."""
+        image = tf.TensorSpec([None, *self.resize.image_size, 3], tf.float32, name="image")
+        refer = _concrete(self.refer, IMAGE | QUERY)
+        encode = _concrete(self.encode, IMAGE)
+        state = {
+            name: tf.TensorSpec([None, *spec.shape[1:]], spec.dtype) for name, spec in encode.structured_outputs.items()
+        }
+        result = {
+            "serving_default": refer,
+            "refer": refer,
+            "encode": encode,
+            "answer": _concrete(self.answer, state | QUERY),
+            "refer_ids": _concrete(
+                self.refer_ids,
+                {
+                    "image": image,
+                    "image_size": tf.TensorSpec([None, 2], tf.float32),
+                    "queries": tf.TensorSpec([None, None, 3], tf.int32),
+                },
+            ),
+        }
+        if self.has_labels:
+            result["scene_graph"] = _concrete(self.scene_graph, IMAGE)
+        return result
+
+    def refer(self, image, subject, relation, object):
+        """Where the subject and the object of each query are."""
+        return self.answer(**self.encode(image), subject=subject, relation=relation, object=object)
+
+    def encode(self, image):
+        """The differentiable scene graph of images: all that `answer` needs of them."""
+        network, image_size, original_size = decoding.network_images(image, self.resize)
+        encoded = self._encode_images(network, image_size)
+        factors = (original_size / image_size)[:, tf.newaxis]
+        state = {name: encoded[name] for name in STATE if name in encoded}
+        return {
+            **{name: tf.cast(value, tf.float32) if value.dtype.is_floating else value for name, value in state.items()},
+            "boxes": box_lib.scale(encoded["boxes"], factors),
+        }
+
+    def answer(self, subject, relation, object, **state):
+        """Answers to queries about images that `encode` has seen."""
+        with tf.control_dependencies([_same_batch(state["valid"], subject)]):
+            queries, is_query = self.words.ids(subject, relation, object)
+        return self._answers(state, queries, is_query)
+
+    def refer_ids(self, image, image_size, queries):
+        """`refer` for those who preprocess themselves: network input and class ids in, pixels of the input out."""
+        with tf.control_dependencies([_same_batch(image, queries)]):
+            encoded = self._encode_images(image, image_size)
+        return self._answers(encoded, queries, tf.ones(tf.shape(queries)[:2], tf.bool))
+
+    def scene_graph(self, image):
+        """Labels of the boxes and the most probable relations between them."""
+        state = self.encode(image)
+        labels, valid = tf.nn.softmax(state["entity_logits"]), state["valid"]
+        scores = tf.where(valid, tf.reduce_max(labels, axis=-1), 0.0)
+        relations = tf.sigmoid(state["relation_logits"])
+        pairs = scores[:, :, tf.newaxis] * scores[:, tf.newaxis] * tf.reduce_max(relations, axis=-1)
+        count = pairs.shape[1]
+        pairs = tf.where(tf.eye(count, dtype=tf.bool), 0.0, pairs)
+        best = tf.math.top_k(tf.reshape(pairs, [-1, count * count]), min(self.num_relations, count * (count - 1)))
+        names = tf.gather(self.words.relations, tf.argmax(relations, axis=-1))
+        entities = tf.gather(self.words.entities, tf.argmax(labels, axis=-1))
+        return {
+            "boxes": state["boxes"],
+            "valid": valid,
+            "entity": tf.where(valid, entities, ""),
+            "entity_score": scores,
+            "relation_subject": best.indices // count,
+            "relation_object": best.indices % count,
+            "relation": tf.gather(tf.reshape(names, [-1, count * count]), best.indices, batch_dims=1),
+            "relation_score": best.values,
+        }
+
+    def _answers(self, state, queries, is_query):
+        found = self._answer_queries({name: state[name] for name in STATE if name in state}, queries)
+        result = {"boxes": state["boxes"], "valid": state["valid"]}
+        if "role_logits" in found:
+            result["role_probabilities"] = tf.nn.softmax(found["role_logits"])
+        is_query = is_query[..., tf.newaxis]
+        for role in ROLES:
+            scores = tf.where(is_query, found[f"{role}_scores"], 0.0)
+            best = tf.argmax(scores, axis=-1)
+            boxes = tf.gather(state["boxes"], best, axis=1, batch_dims=1)
+            result |= {
+                f"{role}_scores": scores,
+                f"{role}_mask": found[f"{role}_mask"] & is_query,
+                f"{role}_score": tf.reduce_max(scores, axis=-1),
+                f"{role}_box": tf.where(is_query, boxes, 0.0),
+            }
+        return result
+
+
+def _same_batch(images, queries):
+    sizes = [tf.shape(images)[0], tf.shape(queries)[0]]
+    message = tf.strings.format("there are {} images and queries for {}", sizes)
+    return tf.debugging.Assert(sizes[0] == sizes[1], [message])
+
+
+def _concrete(function, inputs):
+    """A signature with keyword arguments only, named as in `inputs`."""
+    named = {name: tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in inputs.items()}
+    return tf.function(function, autograph=False).get_concrete_function(**named)
