@@ -7,10 +7,11 @@ import importlib.util
 import numpy as np
 import pytest
 import tensorflow as tf
-
 import tiny
 import tiny_data
-from dsg_tf import losses, optimizers, training
+
+from dsg_tf.objectives import losses
+from dsg_tf.training import loop, optimizers
 
 INSTALLED = importlib.util.find_spec("tensorflow_addons") is not None
 without_addons = pytest.mark.skipif(INSTALLED, reason="tensorflow-addons is installed")
@@ -21,20 +22,21 @@ needs_addons = pytest.mark.skipif(not INSTALLED, reason="tensorflow-addons is no
 @pytest.mark.parametrize("name", ["lamb", "lookahead"])
 def test_optimizer_names_the_extra(name):
     with pytest.raises(ValueError, match=rf"--optimizer={name} needs tensorflow-addons.*\[addons\]"):
-        optimizers.make_optimizer(tiny.config(optimizer=name), 0.1)
+        optimizers.make_optimizer(name, 0.1)
 
 
 @without_addons
 def test_giou_names_the_extra():
     with pytest.raises(ValueError, match=r"--refine_loss=giou needs tensorflow-addons.*\[addons\]"):
-        losses.Losses(None, tiny.NUM_RELATIONS, tiny.config(refine_loss="giou"))
+        losses.make_refine_loss("giou", 1.0)
 
 
 def train(folder, name, steps, info, **changes):
     """Trains for ``steps`` steps in all, from the last checkpoint where there is one."""
-    settings = tiny.config(data_dir=str(folder / "data"), model_dir=str(folder / name), epochs=steps / 2, num_halvings=0,
-                           **changes)
-    trainer = training.Trainer(settings, info, tf.distribute.MirroredStrategy(["/cpu:0"]), lambda model, step: {})
+    settings = tiny.config(
+        data_dir=str(folder / "data"), model_dir=str(folder / name), epochs=steps / 2, num_halvings=0, **changes
+    )
+    trainer = loop.Trainer(settings, info, tf.distribute.MirroredStrategy(["/cpu:0"]), lambda model, step: {})
     before = [v.numpy() for v in trainer.model.trainable_variables]
     trainer.train()
     return before, [v.numpy() for v in trainer.model.trainable_variables]
@@ -42,8 +44,11 @@ def train(folder, name, steps, info, **changes):
 
 @pytest.mark.stack
 @needs_addons
-@pytest.mark.parametrize("changes", [{"optimizer": "lamb", "weight_decay": 0.01}, {"optimizer": "lookahead"},
-                                     {"refine_loss": "giou"}], ids=lambda changes: "-".join(map(str, changes.values())))
+@pytest.mark.parametrize(
+    "changes",
+    [{"optimizer": "lamb", "weight_decay": 0.01}, {"optimizer": "lookahead"}, {"refine_loss": "giou"}],
+    ids=lambda changes: "-".join(map(str, changes.values())),
+)
 def test_steps_change_the_weights_and_go_on_where_they_ended(changes, tmp_path):
     info = tiny_data.write(str(tmp_path / "data"), {"train": 4})
     before, once = train(tmp_path, "a", 1, info, **changes)
@@ -60,7 +65,7 @@ def test_steps_change_the_weights_and_go_on_where_they_ended(changes, tmp_path):
 @needs_addons
 def test_lamb_decays_kernels_only():
     variables = [tf.Variable([1.0, 2.0], name=f"layer/{name}") for name in ("kernel", "bias", "gamma", "embeddings")]
-    optimizer = optimizers.make_optimizer(tiny.config(optimizer="lamb", weight_decay=0.1), 0.01)
+    optimizer = optimizers.make_optimizer("lamb", 0.01, 0.1)
     optimizer.apply_gradients([(tf.zeros([2]), v) for v in variables])
     moved = [v.name for v in variables if not np.array_equal(v.numpy(), [1.0, 2.0])]
     assert moved == ["layer/kernel:0"]
@@ -70,13 +75,13 @@ def test_lamb_decays_kernels_only():
 @needs_addons
 def test_lookahead_refuses_weight_decay():
     with pytest.raises(ValueError, match="--weight_decay=0.1 does not go with --optimizer=lookahead"):
-        optimizers.make_optimizer(tiny.config(optimizer="lookahead", weight_decay=0.1), 0.01)
+        optimizers.make_optimizer("lookahead", 0.01, 0.1)
 
 
 @pytest.mark.stack
 @needs_addons
 def test_giou_loss_by_hand():
-    giou = losses.Losses(None, tiny.NUM_RELATIONS, tiny.config(refine_loss="giou")).refine_loss
+    giou = losses.make_refine_loss("giou", 1.0)
     proposals = tf.constant([[[0.0, 0.0, 4.0, 4.0], [0.0, 0.0, 4.0, 4.0], [0.0, 0.0, 2.0, 2.0]]])
     truth = tf.constant([[[0.0, 0.0, 4.0, 4.0], [2.0, 2.0, 6.0, 6.0], [0.0, 4.0, 2.0, 6.0]]])
     found = giou(tf.zeros([1, 3, 4]), proposals, truth, tf.constant([[True, True, True]]))
@@ -84,6 +89,7 @@ def test_giou_loss_by_hand():
     expected = [0.0, 1 - (4 / 28 - (36 - 28) / 36), 1 - (0 - (12 - 8) / 12)]
     np.testing.assert_allclose(found.numpy(), [expected], atol=1e-6)  # [B, N], B = 1 included.
     # A shift of half a box, deltas times 10: the second proposal lands on its truth.
-    moved = giou(tf.constant([[[0.0] * 4, [5.0, 5.0, 0.0, 0.0], [0.0] * 4]]), proposals, truth,
-                 tf.constant([[True, True, True]]))
+    moved = giou(
+        tf.constant([[[0.0] * 4, [5.0, 5.0, 0.0, 0.0], [0.0] * 4]]), proposals, truth, tf.constant([[True, True, True]])
+    )
     assert moved.numpy()[0, 1] == pytest.approx(0.0, abs=1e-6)

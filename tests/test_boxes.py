@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_geometry import iou_of
 
 from dsg_tf import boxes as box_lib
 
@@ -25,15 +26,6 @@ def box_arrays(draw, count=3, min_side=0.0):
 
 def contains(outer, inner) -> bool:
     return bool(np.all(outer[..., :2] <= inner[..., :2]) and np.all(outer[..., 2:] >= inner[..., 2:]))
-
-
-def iou_of(first, second) -> float:
-    """IoU of two boxes in plain Python."""
-    height = min(first[2], second[2]) - max(first[0], second[0])
-    width = min(first[3], second[3]) - max(first[1], second[1])
-    shared = max(height, 0.0) * max(width, 0.0)
-    total = sum((b[2] - b[0]) * (b[3] - b[1]) for b in (first, second)) - shared
-    return shared / total if total > 0 else 0.0
 
 
 @settings(deadline=None)
@@ -116,11 +108,6 @@ def test_iou_is_that_of_plain_arithmetic(boxes, others):
     np.testing.assert_allclose(swapped.T, iou, atol=1e-6)
     empty = ~box_lib.non_empty(boxes).numpy()
     assert not iou[empty].any()
-
-
-def test_the_orders_of_the_file_formats():
-    assert box_lib.from_ymin_ymax_xmin_xmax([1, 2, 3, 4]) == [1, 3, 2, 4]
-    assert box_lib.from_x0_y0_x1_y1([1, 2, 3, 4]) == [2, 1, 4, 3]
 
 
 def test_which_boxes_are_empty():

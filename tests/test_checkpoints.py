@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-import pathlib
 import time
 
 import numpy as np
 import pytest
 import tensorflow as tf
-
 import tiny
 import tiny_data
-from dsg_tf import checkpoints, optimizers
+from paths import SHARED_DATA
 
-SHARED_DATA = pathlib.Path(os.environ.get("DSG_TF_SHARED_DATA", pathlib.Path(__file__).parents[2] / "shared" / "data"))
+from dsg_tf import checkpoints
+from dsg_tf.model.moving_average import MovingAverage
+
 LITE0 = SHARED_DATA.parent / "weights" / "efficientnet_lite0_imagenet" / "ckpt"
 
 
@@ -42,7 +42,7 @@ def model(built):
 
 @pytest.fixture(scope="module")
 def average(source):
-    average = optimizers.MovingAverage(source.variables, 0.9)
+    average = MovingAverage(source.variables, 0.9)
     for value in average.averages:
         value.assign(value + 1.0)
     return average
@@ -64,8 +64,16 @@ def test_model_garden_backbone_goes_into_the_backbone_only(model, source, tmp_pa
     path = tf.train.Checkpoint(backbone=source.detector.backbone).write(str(tmp_path / "ckpt"))
     checkpoints.initialize(model, path, ("backbone",))
     assert holds(model.detector.backbone, source.detector.backbone.variables)
-    rest = [model.detector.decoder, model.detector.rpn_head, model.entity_features, model.pair_features, model.graph,
-            model.classifier, model.refiner, model.labeler]
+    rest = [
+        model.detector.decoder,
+        model.detector.rpn_head,
+        model.entity_features,
+        model.pair_features,
+        model.graph,
+        model.classifier,
+        model.refiner,
+        model.labeler,
+    ]
     assert all(is_zero(part) for part in rest)
 
 
@@ -99,13 +107,13 @@ def test_own_checkpoint_in_part_and_by_its_model_directory(model, source, averag
 
 def test_what_does_not_fit_is_listed_with_both_shapes(source, tmp_path):
     path = tf.train.Checkpoint(backbone=source.detector.backbone).write(str(tmp_path / "ckpt"))
-    wide = tiny.model(tiny.config(backbone_width=0.25, model="no_dsg"))
+    wide = tiny.model(tiny.config(backbone_width=0.5, model="no_dsg"))
     before = [v.numpy() for v in wide.variables]
     with pytest.raises(ValueError) as caught:
         checkpoints.initialize(wide, path, ("backbone",))
     message = str(caught.value)
     assert f"--init_checkpoint={path} does not fit the model in 65 of 65 variables" in message.replace("\n", " ")
-    assert "shape [7, 7, 3, 8] in the checkpoint, [7, 7, 3, 16] in the model" in message
+    assert "shape [7, 7, 3, 16] in the checkpoint, [7, 7, 3, 32] in the model" in message
     assert message.count("in the checkpoint, [") == 10 and "and 55 more" in message
     assert holds(wide, before)  # Nothing was read.
 
@@ -164,7 +172,7 @@ def saved(tmp_path, monkeypatch):
     step = tf.Variable(0, dtype=tf.int64)
     manager = tf.train.CheckpointManager(tf.train.Checkpoint(step=step), str(tmp_path), max_to_keep=9)
     for number in (3, 6, 9, 12):
-        monkeypatch.setattr(time, "time", lambda: 2e9 - 1e6 * number)
+        monkeypatch.setattr(time, "time", lambda number=number: 2e9 - 1e6 * number)
         step.assign(number)
         manager.save(checkpoint_number=number)
         for path in tmp_path.glob(f"ckpt-{number}.*"):
@@ -190,11 +198,15 @@ def flip(path):
     path.write_bytes(content)
 
 
-DAMAGES = {"data cut": lambda p: cut(p / f"ckpt-12{DATA}", 5), "data empty": lambda p: cut(p / f"ckpt-12{DATA}", 0),
-           "data missing": lambda p: os.remove(p / f"ckpt-12{DATA}"),
-           "data wrong": lambda p: flip(p / f"ckpt-12{DATA}"),
-           "index cut": lambda p: cut(p / "ckpt-12.index", 50), "index empty": lambda p: cut(p / "ckpt-12.index", 0),
-           "index missing": lambda p: os.remove(p / "ckpt-12.index")}
+DAMAGES = {
+    "data cut": lambda p: cut(p / f"ckpt-12{DATA}", 5),
+    "data empty": lambda p: cut(p / f"ckpt-12{DATA}", 0),
+    "data missing": lambda p: os.remove(p / f"ckpt-12{DATA}"),
+    "data wrong": lambda p: flip(p / f"ckpt-12{DATA}"),
+    "index cut": lambda p: cut(p / "ckpt-12.index", 50),
+    "index empty": lambda p: cut(p / "ckpt-12.index", 0),
+    "index missing": lambda p: os.remove(p / "ckpt-12.index"),
+}
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -219,8 +231,12 @@ def test_no_checkpoint_is_none(tmp_path):
 def test_what_a_killed_save_left_is_removed_and_whole_checkpoints_stay(saved):
     whole = set(os.listdir(saved))
     (saved / "ckpt-15_temp").mkdir()
-    for name in (f"ckpt-15_temp/part-00000-of-00001{DATA}.tempstate1", f"ckpt-14{DATA}", "ckpt-14.index.tempstate7",
-                 "checkpoint.tmp123"):
+    for name in (
+        f"ckpt-15_temp/part-00000-of-00001{DATA}.tempstate1",
+        f"ckpt-14{DATA}",
+        "ckpt-14.index.tempstate7",
+        "checkpoint.tmp123",
+    ):
         (saved / name).write_text("half")
     checkpoints.remove_unfinished(str(saved))
     assert set(os.listdir(saved)) == whole

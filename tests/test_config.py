@@ -9,7 +9,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from dsg_tf import config as config_lib
-from dsg_tf.config import Config
+from dsg_tf.config import Config, LossWeights
 
 CONFIGS = sorted((pathlib.Path(__file__).parent.parent / "configs").glob("*.flags"))
 
@@ -33,18 +33,54 @@ def test_without_flags_the_defaults_hold(parse):
 
 
 def test_flags_become_settings_of_the_right_types(parse, tmp_path):
-    config = parse("--model=no_dsg", "--num_boxes=7", "--learning_rate=0.5", "--anchor_scales=2,4.5", "--jit_compile",
-                   "--norr_balance", "--profile_steps=3,5", "--init_modules=backbone,decoder", "--backbone_depth=50",
-                   "--synthetic_images=30,2,1", "--data_dir=some/where")
+    config = parse(
+        "--model=no_dsg",
+        "--num_boxes=7",
+        "--learning_rate=0.5",
+        "--anchor_scales=2,4.5",
+        "--jit_compile",
+        "--norr_balance",
+        "--profile_steps=3,5",
+        "--init_modules=backbone,decoder",
+        "--backbone_depth=50",
+        "--synthetic_images=30,2,1",
+        "--data_dir=some/where",
+    )
     assert config == Config(
-        model="no_dsg", num_boxes=7, learning_rate=0.5, anchor_scales=(2.0, 4.5), jit_compile=True, rr_balance=False,
-        profile_steps=(3, 5), init_modules=("backbone", "decoder"), backbone_depth="50", synthetic_images=(30, 2, 1),
-        data_dir="some/where")
+        model="no_dsg",
+        num_boxes=7,
+        learning_rate=0.5,
+        anchor_scales=(2.0, 4.5),
+        jit_compile=True,
+        rr_balance=False,
+        profile_steps=(3, 5),
+        init_modules=("backbone", "decoder"),
+        backbone_depth="50",
+        synthetic_images=(30, 2, 1),
+        data_dir="some/where",
+    )
     assert isinstance(config.profile_steps[0], int) and isinstance(config.anchor_scales[0], float)
     assert config.image_size == (608, 1024)
-    config.save(str(tmp_path))
+    config_lib.save(config, str(tmp_path))
     assert config_lib.load(str(tmp_path)) == config
     assert [path.name for path in tmp_path.iterdir()] == [config_lib.CONFIG_FILE]
+
+
+def test_loss_weights_are_given_by_name_and_the_others_keep_their_defaults(parse, tmp_path):
+    config = parse("--loss_weights=rr=0.5, relation = 0.3")
+    assert config.loss_weights == dataclasses.replace(LossWeights(), rr=0.5, relation=0.3)
+    config_lib.save(config, str(tmp_path))
+    assert json.loads((tmp_path / config_lib.CONFIG_FILE).read_text())["loss_weights"]["relation"] == 0.3
+    assert config_lib.load(str(tmp_path)) == config
+    assert parse(f"--loss_weights={config.loss_weights}") == config
+
+
+def test_loss_weights_of_version_0_1_are_six_numbers_in_order(parse, tmp_path):
+    weights = LossWeights(rpn_score=1.0, rpn_box=2.0, rr=3.0, refine=4.0, entity=5.0, relation=0.5)
+    assert parse("--loss_weights=1,2,3,4,5,0.5").loss_weights == weights
+    values = {**dataclasses.asdict(Config()), "loss_weights": [1.0, 2.0, 3.0, 4.0, 5.0, 0.5]}
+    (tmp_path / config_lib.CONFIG_FILE).write_text(json.dumps(values))
+    assert config_lib.load(str(tmp_path)) == Config(loss_weights=weights)
 
 
 def test_loading_from_an_empty_directory_names_it(tmp_path):
@@ -75,28 +111,37 @@ def test_attention_models_bring_their_published_settings(model):
     assert settings.learning_rate == (1e-4 if attention else 0.5)
 
 
-@pytest.mark.parametrize("arguments, names", [
-    (["--image_height=600"], ["--image_height=600", "multiple of 16", "level 4"]),
-    (["--image_width=1000", "--decoder=fpn"], ["--image_width=1000", "multiple of 32", "level 5"]),
-    (["--decoder=fpn", "--rpn_level=6"], ["--rpn_level=6", "--fpn_max_level=5"]),
-    (["--decoder=fpn", "--roi_level=5", "--fpn_max_level=4"], ["--roi_level=5", "--fpn_max_level=4"]),
-    (["--rpn_negative_iou=0.6", "--rpn_positive_iou=0.5"], ["--rpn_negative_iou=0.6", "--rpn_positive_iou=0.5"]),
-    (["--loss_weights=1,2"], ["--loss_weights=(1.0, 2.0)", "6 values"]),
-    (["--loss_weights=1,1,1,1,-2,1"], ["--loss_weights=-2.0", "at least 0"]),
-    (["--loss_weights=1,1,x,1,1,1"], ["--loss_weights=1,1,x,1,1,1", "'x'"]),
-    (["--synthetic_images=10,5"], ["--synthetic_images=(10, 5)", "3 values"]),
-    (["--pixel_mean=1,2,3,4"], ["--pixel_mean=(1.0, 2.0, 3.0, 4.0)", "3 values"]),
-    (["--pixel_std=1"], ["--pixel_std=(1.0,)", "3 values"]),
-    (["--profile_steps=5"], ["--profile_steps=(5,)", "two steps"]),
-    (["--profile_steps=5,3"], ["--profile_steps=(5, 3)", "first before the last"]),
-    (["--init_modules=backbone,head"], ["--init_modules=backbone,head", "rpn_head"]),
-    (["--ema_decay=1"], ["--ema_decay=1.0", "[0, 1)"]),
-    (["--jit_compile", "--batch_norm=sync"], ["--jit_compile", "--batch_norm=sync"]),
-    (["--jit_compile", "--model=ssas"], ["--jit_compile", "--model=ssas"]),
-    (["--num_boxes=0"], ["--num_boxes=0", "at least 1"]),
-    (["--batch_size=-4"], ["--batch_size=-4", "at least 1"]),
-    (["--learning_rate=nan"], ["--learning_rate=nan", "at least 0"]),
-])
+@pytest.mark.parametrize(
+    "arguments, names",
+    [
+        (["--image_height=600"], ["--image_height=600", "multiple of 16", "level 4"]),
+        (["--image_width=1000", "--decoder=fpn"], ["--image_width=1000", "multiple of 32", "level 5"]),
+        (["--decoder=fpn", "--rpn_level=6"], ["--rpn_level=6", "--fpn_max_level=5"]),
+        (["--decoder=fpn", "--roi_level=5", "--fpn_max_level=4"], ["--roi_level=5", "--fpn_max_level=4"]),
+        (["--rpn_negative_iou=0.6", "--rpn_positive_iou=0.5"], ["--rpn_negative_iou=0.6", "--rpn_positive_iou=0.5"]),
+        (["--loss_weights=1,2"], ["--loss_weights=1,2", "by name", "6 values of rpn_score, rpn_box, rr"]),
+        (["--loss_weights=1,1,1,1,-2,1"], ["--loss_weights=1,1,1,1,-2,1", "entity=-2.0", "at least 0"]),
+        (["--loss_weights=1,1,x,1,1,1"], ["--loss_weights=1,1,x,1,1,1", "'x'"]),
+        (["--loss_weights=rr=x"], ["--loss_weights=rr=x", "'x'"]),
+        (["--loss_weights=rr=nan"], ["--loss_weights=rr=nan", "rr=nan", "at least 0"]),
+        (["--loss_weights=rr=1,rpn=2"], ["--loss_weights=rr=1,rpn=2", "'rpn'", "rpn_score, rpn_box, rr"]),
+        (["--loss_weights=rr=1,rr=2"], ["--loss_weights=rr=1,rr=2", "twice"]),
+        (["--loss_weights=rr=1,2"], ["--loss_weights=rr=1,2", "by name"]),
+        (["--synthetic_images=10,5"], ["--synthetic_images=(10, 5)", "3 values"]),
+        (["--pixel_mean=1,2,3,4"], ["--pixel_mean=(1.0, 2.0, 3.0, 4.0)", "3 values"]),
+        (["--pixel_std=1"], ["--pixel_std=(1.0,)", "3 values"]),
+        (["--profile_steps=5"], ["--profile_steps=(5,)", "two steps"]),
+        (["--profile_steps=5,3"], ["--profile_steps=(5, 3)", "first before the last"]),
+        (["--init_modules=backbone,head"], ["--init_modules=backbone,head", "rpn_head"]),
+        (["--ema_decay=1"], ["--ema_decay=1.0", "[0, 1)"]),
+        (["--jit_compile", "--batch_norm=sync"], ["--jit_compile", "--batch_norm=sync"]),
+        (["--jit_compile", "--model=ssas"], ["--jit_compile", "--model=ssas"]),
+        (["--num_boxes=0"], ["--num_boxes=0", "at least 1"]),
+        (["--nms_iou=0.4"], ["--nms_iou=0.4", "at least 0.5"]),
+        (["--batch_size=-4"], ["--batch_size=-4", "at least 1"]),
+        (["--learning_rate=nan"], ["--learning_rate=nan", "at least 0"]),
+    ],
+)
 def test_an_impossible_setting_is_named_with_both_values(parse, arguments, names):
     with pytest.raises(ValueError) as raised:
         parse(*arguments)

@@ -8,9 +8,8 @@ import resource
 import shutil
 import signal
 
-import pytest
-
 import commands
+import pytest
 import tiny_data
 
 # As good as endless: ended by what is tested.
@@ -70,8 +69,12 @@ def test_a_full_disk_keeps_the_checkpoint_and_the_run_goes_on_when_there_is_room
     before = commands.last_checkpoint(settings["model_dir"])
     no_room = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
     with commands.start("train.py", preexec_fn=no_room, **settings) as process:
-        ends_in_a_sentence(process, "cannot be written", "File too large",
-                           f"the last checkpoint is {settings['model_dir']}/checkpoints/ckpt-")
+        ends_in_a_sentence(
+            process,
+            "cannot be written",
+            "File too large",
+            f"the last checkpoint is {settings['model_dir']}/checkpoints/ckpt-",
+        )
     after = commands.last_checkpoint(settings["model_dir"])
     assert all((after[name] == value).all() for name, value in before.items())
     with commands.start("train.py", **settings) as process:

@@ -8,9 +8,8 @@ import random
 import signal
 import time
 
-import numpy as np
-
 import commands
+import numpy as np
 import tiny_data
 
 KILLS = 20

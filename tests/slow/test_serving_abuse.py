@@ -14,10 +14,9 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
+from pictures import FILES, QUERY
+from server_process import QUERIES, refer_inputs, serving
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
-
-from test_export import FILES, QUERY
-from test_serve import QUERIES, refer_inputs, serving
 
 REQUESTS, WARM_UP, CLIENTS = 10_000, 2_000, 8
 REFUSED = {"INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"}
@@ -25,11 +24,17 @@ REFUSED = {"INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"}
 
 def bomb(side: int) -> bytes:
     """A PNG of a few bytes that announces side x side pixels."""
+
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(10_000))) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(bytes(10_000)))
+        + chunk(b"IEND", b"")
+    )
 
 
 def request_of(inputs, name="dsg", signature="refer"):
@@ -62,7 +67,7 @@ class Attacker:
 
     def inputs(self, rng, file=None):
         file = FILES[list(FILES)[rng.integers(len(FILES))]] if file is None else file
-        return refer_inputs([file], QUERIES[:rng.integers(1, 4)])
+        return refer_inputs([file], QUERIES[: rng.integers(1, 4)])
 
     def send_good(self, rng):
         name, count = list(FILES)[rng.integers(len(FILES))], int(rng.integers(len(QUERIES) + 1))
@@ -78,7 +83,7 @@ class Attacker:
 
     def send_truncated(self, rng):
         file = FILES[["png", "rgba", "palette", "gray"][rng.integers(4)]]
-        self.refused(request_of(self.inputs(rng, file[:rng.integers(len(file) - 20)])))
+        self.refused(request_of(self.inputs(rng, file[: rng.integers(len(file) - 20)])))
 
     def send_bomb(self, rng):
         self.refused(request_of(self.inputs(rng, bomb([20_000, 2**31 - 1, 6_000][rng.integers(3)]))))
@@ -86,7 +91,8 @@ class Attacker:
     def send_wrong_dtype(self, rng):
         inputs = self.inputs(rng)
         inputs[list(inputs)[rng.integers(4)]] = rng.normal(size=rng.integers(1, 4, rng.integers(4))).astype(
-            [np.float32, np.float64, np.int32, np.int64, np.bool_][rng.integers(5)])
+            [np.float32, np.float64, np.int32, np.int64, np.bool_][rng.integers(5)]
+        )
         self.refused(request_of(inputs))
 
     def send_wrong_rank(self, rng):
@@ -111,7 +117,8 @@ class Attacker:
         request = request_of(self.inputs(rng))
         tensor = request.inputs[["image", "subject", "relation", "object"][rng.integers(4)]]
         tensor.tensor_shape.dim[rng.integers(len(tensor.tensor_shape.dim))].size = int(
-            [-1, -2**40, 2**20, 2**62][rng.integers(4)])
+            [-1, -(2**40), 2**20, 2**62][rng.integers(4)]
+        )
         self.refused(request)
 
     def send_unknown_word(self, rng):
@@ -123,8 +130,10 @@ class Attacker:
         """`answer` with parts of the wrong size."""
         words = self.inputs(rng)
         words.pop("image")
-        state = {name: rng.normal(size=rng.integers(0, 5, 3)).astype(np.float32) for name in (
-            "boxes", "nodes", "pairs", "entity_logits", "relation_logits")}
+        state = {
+            name: rng.normal(size=rng.integers(0, 5, 3)).astype(np.float32)
+            for name in ("boxes", "nodes", "pairs", "entity_logits", "relation_logits")
+        }
         self.refused(request_of({**words, **state, "valid": np.ones([1, 3], bool)}, signature="answer"))
 
     def send_unknown_signature_or_model(self, rng):
@@ -165,10 +174,20 @@ class Attacker:
     def send_rest(self, rng):
         """Bad JSON of several kinds."""
         image = {"b64": base64.b64encode(FILES["png"]).decode()}
-        bodies = [rng.bytes(200), b"[" * 5000, b'{"instances": [{"image": {"b64": "%%%"}}]}',
-                  json.dumps({"instances": [{"image": image, "subject": ["red square"], "relation": [3], "object": ["a"]}]}).encode(),
-                  json.dumps({"inputs": {"image": [image], "subject": [["zebra"]], "relation": [["left"]], "object": [["red disc"]]}}).encode(),
-                  json.dumps({"inputs": [[[1e999]]], "signature_name": "encode"}).encode(), b"null", b'{"inputs": {}}']
+        bodies = [
+            rng.bytes(200),
+            b"[" * 5000,
+            b'{"instances": [{"image": {"b64": "%%%"}}]}',
+            json.dumps(
+                {"instances": [{"image": image, "subject": ["red square"], "relation": [3], "object": ["a"]}]}
+            ).encode(),
+            json.dumps(
+                {"inputs": {"image": [image], "subject": [["zebra"]], "relation": [["left"]], "object": [["red disc"]]}}
+            ).encode(),
+            json.dumps({"inputs": [[[1e999]]], "signature_name": "encode"}).encode(),
+            b"null",
+            b'{"inputs": {}}',
+        ]
         code, answer = self.server.rest("/v1/models/dsg:predict", bodies[rng.integers(len(bodies))])
         assert code == 400 and answer["error"]
 
@@ -181,9 +200,15 @@ def resident_mib(pid: int) -> float:
 def test_ten_thousand_requests(exported, tmp_path):
     shutil.copytree(exported, tmp_path / "models" / "1")
     signature = tf.saved_model.load(exported).signatures["refer"]
-    expected = {name: {key: value.numpy() for key, value in signature(**{
-        key: tf.constant(value, tf.string) for key, value in refer_inputs([file], QUERIES).items()}).items()}
-                for name, file in FILES.items()}
+    expected = {
+        name: {
+            key: value.numpy()
+            for key, value in signature(
+                **{key: tf.constant(value, tf.string) for key, value in refer_inputs([file], QUERIES).items()}
+            ).items()
+        }
+        for name, file in FILES.items()
+    }
     with serving(tmp_path / "models") as server:
         attacker = Attacker(server, expected)
         start, memory = time.monotonic(), []
@@ -191,10 +216,18 @@ def test_ten_thousand_requests(exported, tmp_path):
             for first in range(0, REQUESTS, WARM_UP):
                 list(pool.map(attacker.one, range(first, first + WARM_UP)))
                 memory.append(resident_mib(server.process.pid))
-        print(f"{REQUESTS} requests in {time.monotonic() - start:.0f} s; MiB after each {WARM_UP}: "
-              f"{[round(m) for m in memory]}; {dict(sorted(attacker.counts.items()))}")
+        print(
+            f"{REQUESTS} requests in {time.monotonic() - start:.0f} s; MiB after each {WARM_UP}: "
+            f"{[round(m) for m in memory]}; {dict(sorted(attacker.counts.items()))}"
+        )
         assert sum(attacker.counts.values()) == REQUESTS and min(attacker.counts.values()) > 50
         assert memory[-1] < 1.1 * memory[0] + 50
         page = server.metrics()
-        assert set(re.findall(r'signature="(\w+)"', page)) <= {"refer", "answer", "encode", "serving_default", "unknown"}
+        assert set(re.findall(r'signature="(\w+)"', page)) <= {
+            "refer",
+            "answer",
+            "encode",
+            "serving_default",
+            "unknown",
+        }
         assert "Traceback" not in server.text() and " INTERNAL " not in server.text()

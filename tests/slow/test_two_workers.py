@@ -12,16 +12,23 @@ import subprocess
 import threading
 import time
 
+import commands
 import numpy as np
 import pytest
-
-import commands
 import tiny_data
 
 WORKERS = 2
 # SGD, since AdamW makes steps of the rounding errors of what has no gradient.
-SETTINGS = {**commands.SETTINGS, "model": "no_dsg", "optimizer": "sgd", "batch_size": 4, "batch_norm": "frozen",
-            "epochs": 6.0, "checkpoint_steps": 4, "eval_steps": 5}
+SETTINGS = {
+    **commands.SETTINGS,
+    "model": "no_dsg",
+    "optimizer": "sgd",
+    "batch_size": 4,
+    "batch_norm": "frozen",
+    "epochs": 6.0,
+    "checkpoint_steps": 4,
+    "eval_steps": 5,
+}
 STEPS, PATIENCE = 12, 900  # Seconds, on a busy machine.
 
 
@@ -45,8 +52,9 @@ class Job:
     """Worker processes of train.py and, like a cluster's supervisor, a new one wherever one failed."""
 
     def __init__(self, data_dir, model_dir):
-        self.command = commands.command("train.py", **SETTINGS, strategy="multi_worker_mirrored", data_dir=data_dir,
-                                        model_dir=str(model_dir))
+        self.command = commands.command(
+            "train.py", **SETTINGS, strategy="multi_worker_mirrored", data_dir=data_dir, model_dir=str(model_dir)
+        )
         with contextlib.ExitStack() as stack:
             sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(WORKERS)]
             self.hosts = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
@@ -64,8 +72,14 @@ class Job:
 
     def start(self, index):
         task = {"cluster": {"worker": self.hosts}, "task": {"type": "worker", "index": index}}
-        process = subprocess.Popen(self.command, cwd=commands.ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                                   text=True, env={**commands.ENVIRONMENT, "TF_CONFIG": json.dumps(task)})
+        process = subprocess.Popen(
+            self.command,
+            cwd=commands.ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**commands.ENVIRONMENT, "TF_CONFIG": json.dumps(task)},
+        )
         threading.Thread(target=self._read, args=(process, self.output[index]), daemon=True).start()
         return process
 

@@ -1,0 +1,267 @@
+"""Every command line that the documentation tells people to type, and which of them the tests run."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+import pathlib
+import re
+import shlex
+from collections.abc import Iterator
+
+from paths import ROOT
+
+PROGRAMS = ("python", "pip", "pytest", "mkdocs", "ruff", "mypy", "tensorboard")
+_FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_INLINE = re.compile(r"`([^`]+)`")
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*=")
+
+
+def pages() -> list[str]:
+    """The Markdown pages that tell how to use and change the program, relative to the checkout."""
+    return ["README.md", "CONTRIBUTING.md", "export/tf_serving/README.md", *_files("docs/**/*.md")]
+
+
+def configurations() -> list[str]:
+    return _files("configs/*.flags")
+
+
+def _files(pattern: str) -> list[str]:
+    return sorted(path.relative_to(ROOT).as_posix() for path in pathlib.Path(ROOT).glob(pattern))
+
+
+def read(page: str) -> str:
+    with open(os.path.join(ROOT, page), encoding="utf-8") as file:
+        return file.read()
+
+
+def fenced_blocks(page: str) -> list[tuple[str, str]]:
+    """(language, text) of each block of code."""
+    return _FENCED.findall(read(page))
+
+
+def inline_code(page: str) -> list[str]:
+    """What stands in backticks, each on one line."""
+    return [" ".join(code.split()) for code in _INLINE.findall(_FENCED.sub("", read(page)))]
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """A command line.
+
+    Attributes:
+      variables: of the environment, "NAME=value", that stand before it.
+      words: the program and its arguments.
+    """
+
+    variables: tuple[str, ...]
+    words: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Command:
+        (command,) = _split(text)
+        return command
+
+    def __str__(self) -> str:
+        return shlex.join((*self.variables, *self.words))
+
+    @property
+    def program(self) -> str:
+        """The script, the module or the tool."""
+        if self.words[0] != "python":
+            return self.words[0]
+        return self.words[2] if self.words[1] == "-m" else self.words[1]
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        return self.words[1 + self.words.index(self.program) :]
+
+
+def of_page(page: str) -> Iterator[Command]:
+    """The command lines of a page; a program's name alone, inside a sentence, is none: see `names_in`."""
+    for language, block in fenced_blocks(page):
+        if language in ("", "sh", "bash"):
+            for line in block.replace("\\\n", " ").splitlines():
+                yield from _split(line)
+    for code in inline_code(page):
+        yield from (command for command in _split(code) if command.arguments)
+
+
+def names_in(page: str) -> Iterator[Command]:
+    """Programs that a page names without arguments."""
+    for code in inline_code(page):
+        yield from (command for command in _split(code) if not command.arguments)
+
+
+def of_configuration(path: str) -> Iterator[Command]:
+    """The command in the comment at the top of a flag file."""
+    for found in re.finditer(r"^# Command:\s+(.+?)(?:  .*)?$", read(path), re.MULTILINE):
+        yield from _split(found[1])
+
+
+def all_commands() -> dict[Command, str]:
+    """Every command line of the documentation, and the first page that has it."""
+    found: dict[Command, str] = {}
+    for page in pages():
+        for command in of_page(page):
+            found.setdefault(command, page)
+    for path in configurations():
+        for command in of_configuration(path):
+            found.setdefault(command, path)
+    return found
+
+
+def _split(line: str) -> Iterator[Command]:
+    """The commands of a line, without its comment; what no program of `PROGRAMS` or of ours begins is left out."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars="&|;")
+    lexer.whitespace_split, lexer.commenters = True, "#"
+    try:
+        words = list(lexer)
+    except ValueError:  # A quote without its partner: a text, not a command.
+        return
+    for is_separator, group in itertools.groupby(words, lambda word: set(word) <= set("&|;")):
+        if not is_separator:
+            group = list(group)
+            start = next((i for i, word in enumerate(group) if not _VARIABLE.match(word)), len(group))
+            words_of = tuple(group[start:])
+            if words_of and (words_of[0] in PROGRAMS or words_of[0].startswith("dsg-")) and words_of != ("python",):
+                yield Command(tuple(group[:start]), words_of)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """How a documented command is run by a test.
+
+    Attributes:
+      command: as the documentation has it.
+      smaller: flags behind it that make it short.
+      says: what is among its output.
+      exit_code: how it ends; with 1 after --help, and where it tells what to download.
+    """
+
+    command: str
+    smaller: str = ""
+    says: str = ""
+    exit_code: int = 0
+
+
+_FEW = "--epochs=0.5 --batch_size=2 --eval_images=2"
+_SYNTHETIC = f"--synthetic_images=8,2,2 {_FEW}"
+_CLEVR = "python train.py --flagfile=configs/clevr_small.flags"
+_PHOTO = '--image=photo.png --query "red rubber cube, left, blue metal sphere" --output=answer.png'
+_MODEL = "python eval.py --model_dir=runs/clevr_small_dsg"
+
+# In the order in which they need each other: what stands in one stage can run at the same time.
+STAGES = (
+    (
+        Run("python train.py --flagfile=configs/synthetic.flags", _SYNTHETIC),
+        Run(
+            "python -m dsg_tf.data.prepare --format=referring_relationships --split=train --output_dir=data/mine "
+            "--annotations=annotations_train.json --image_metadata=train_image_metadata.json "
+            "--objects=objects.json --predicates=predicates.json --images=images/"
+        ),
+        Run(
+            "python -m dsg_tf.data.prepare --format=clevr_scenes --split=val --output_dir=data/clevr_small "
+            "--annotations=data/clevr_small/raw/CLEVR_val_scenes.json --images=data/clevr_small/raw/images"
+        ),
+        Run(
+            "python -m dsg_tf.data.prepare --format=synthetic --split=train --num_images=1000 "
+            "--output_dir=data/rendered",
+            "--num_images=4",
+        ),
+        Run("python train.py --help", says="--batch_size", exit_code=1),
+        Run("python train.py --flagfile=configs/vg.flags", says="download the Visual Genome images", exit_code=1),
+        Run("python train.py --flagfile=configs/vrd.flags", says="download the VRD images", exit_code=1),
+        Run("python train.py --flagfile=configs/clevr.flags", says="download CLEVR v1.0", exit_code=1),
+    ),
+    (
+        Run(_CLEVR, _FEW),
+        Run(
+            "python train.py --flagfile=configs/synthetic.flags --pair_units=0 --model_dir=runs/synthetic_plain",
+            _SYNTHETIC,
+        ),
+        Run(
+            "python train.py --flagfile=configs/synthetic.flags --model=no_dsg --epochs=3.6 "
+            "--model_dir=runs/synthetic_no_dsg",
+            _SYNTHETIC,
+        ),
+        Run(
+            "python train.py --flagfile=configs/vrd_small.flags --dataset= --data_dir=data/mine --model_dir=runs/mine",
+            f"{_FEW} --image_height=64 --image_width=64 --short_side=64 --long_side=64",
+        ),
+        Run("python eval.py --model_dir=runs/synthetic_dsg --data_dir=data/clevr_small --split=val"),
+    ),
+    (
+        Run(f"{_CLEVR} --pair_units=0 --init_checkpoint=runs/synthetic_plain --model_dir=runs/clevr_small_plain", _FEW),
+        Run("python -m export.export_saved_model --model_dir=runs/clevr_small_dsg --output_dir=exported/clevr"),
+        Run(
+            f"{_CLEVR} --model=no_dsg --init_checkpoint=runs/synthetic_no_dsg --model_dir=runs/clevr_small_no_dsg", _FEW
+        ),
+        Run(f"{_CLEVR} --init_checkpoint=runs/synthetic_dsg", f"{_FEW} --model_dir=runs/from_synthetic"),
+        Run(f"{_MODEL} --split=val"),
+        Run(f"{_MODEL} {_PHOTO}"),
+        Run(
+            "python -m dsg_tf.compare --flagfile=configs/clevr_small.flags --models=dsg,no_dsg,vrd --seeds=0,1,2 "
+            "--compare_dir=runs/compare",
+            f"{_FEW} --models=vrd --seeds=0",
+        ),
+    ),
+    (
+        Run(
+            f"{_CLEVR} --init_checkpoint=runs/clevr_small_plain --init_modules=matching --epochs=1.5 "
+            "--learning_rate=6e-4 --ema_decay=0.995 --model_dir=runs/clevr_small_pairs",
+            _FEW,
+        ),
+        Run(f"{_MODEL} --split=val --analyses=errors,scene_graphs,attention,oracles,cost"),
+        Run(
+            "python -m dsg_tf.compare --flagfile=configs/clevr_small.flags --compare_dir=runs/compare "
+            "--models=dsg,no_dsg,dsg_no_sgl,dsg_no_br,two_step,dsg-relation,ssas,ss,co,vrd --seeds=0,1,2 "
+            "--init_checkpoint=runs/synthetic_dsg --init_modules=backbone --epochs=2 --learning_rate=1.5e-3 "
+            "--ema_decay=0.995 --pair_units=0 --attention_learning_rate=3e-3 --eval_steps=0",
+            f"{_FEW} --models=co --seeds=0 --compare_dir=runs/compare_clevr",
+        ),
+        Run(
+            "python -m dsg_tf.compare --flagfile=configs/synthetic.flags --models=dsg,no_dsg "
+            "--synthetic_images=400,64,64 --data_dir=data/board --epochs=4 --eval_steps=100 --log_steps=5 "
+            "--profile_steps=50,52 --compare_dir=runs/board",
+            f"{_SYNTHETIC} --profile_steps=1,2 --models=no_dsg",
+        ),
+        Run(
+            "python -m dsg_tf.predict --saved_model=exported/clevr --data_dir=data/clevr_small --split=val "
+            "--output_dir=predicted/val"
+        ),
+        Run(
+            "python -m dsg_tf.predict --saved_model=exported/mine --images=photos/ --queries=queries.json "
+            "--output_dir=predicted/mine"
+        ),
+    ),
+    (Run("python eval.py --model_dir=runs/clevr_small_pairs --split=val --analyses=errors,oracles"),),
+)
+SERVER = Run("python -m export.serve --model_dir=exported/clevr --port=8500 --rest_port=8501", "--port=0 --rest_port=0")
+CLIENTS = (
+    Run(f"python -m export.client --server=localhost:8500 {_PHOTO}"),
+    Run("python -m export.client --server=localhost:8500 --image=photo.png --scene_graph --json"),
+)
+
+# What no test runs, by how it begins, and why; that it can be parsed is tested all the same.
+NOT_RUN = {
+    "pip install": "the tests run in what it makes; .ci/run begins with it",
+    "pytest": "these are the tests",
+    "ruff ": ".ci/run runs it",
+    "mkdocs ": ".ci/run runs it",
+    "tensorboard --logdir=": "does not end; tests/compare/test_tensorboard_server.py starts it",
+    "python docs/tensorboard_pages.py": "needs a browser; tests/slow/test_tensorboard_pages.py runs it where one is",
+    "python benchmarks/": "takes long and needs a machine of its own",
+    "TF_ENABLE_ONEDNN_OPTS=0 python benchmarks/": "takes long and needs a machine of its own",
+    "'TF_CONFIG=": "needs several machines; tests/slow/test_two_workers.py runs two workers on one",
+    "python train.py --flagfile=configs/vrd_small.flags --init_checkpoint=PREFIX": "needs weights that are not here",
+    "python -m dsg_tf.compare --flagfile=configs/vrd_small.flags": "needs weights that are not here",
+    "python -m dsg_tf.predict --saved_model=exported/clevr --data_dir=data/clevr_small --split=val "
+    "--output_dir=predicted/beam": "needs a Flink cluster; tests/process/test_beam.py runs the DirectRunner",
+}
+
+
+def runs() -> list[Run]:
+    """All that the tests run."""
+    return [*itertools.chain.from_iterable(STAGES), SERVER, *CLIENTS]

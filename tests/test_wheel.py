@@ -1,0 +1,91 @@
+"""The wheel: what is in it, and its commands from an empty directory, with the checkout out of reach."""
+
+import configparser
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+
+import pytest
+from commands import ENVIRONMENT
+from paths import ROOT
+
+pytestmark = pytest.mark.process
+
+
+def console_scripts():
+    setup = configparser.ConfigParser()
+    setup.read(os.path.join(ROOT, "setup.cfg"))
+    lines = setup["options.entry_points"]["console_scripts"].split("\n")
+    return [line.split("=")[0].strip() for line in lines if line]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    source, folder = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    for name in ("dsg_tf", "export", "tests", "benchmarks"):
+        shutil.copytree(os.path.join(ROOT, name), source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.cfg", "setup.py", "pyproject.toml", "README.md", "LICENSE", "train.py", "eval.py"):
+        shutil.copy(os.path.join(ROOT, name), source)
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", f"--wheel-dir={folder}", str(source)]
+    subprocess.run(pip, check=True)
+    (path,) = folder.glob("dsg_tf-*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory):
+    """The folder of an installation: packages, and bin/ with the commands."""
+    folder = tmp_path_factory.mktemp("installed")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", f"--target={folder}", str(wheel)]
+    subprocess.run(pip, check=True)
+    return folder
+
+
+@pytest.fixture
+def run(installed, tmp_path):
+    """Runs an installed command in an empty directory."""
+
+    def in_empty_directory(command, *flags):
+        environment = {**ENVIRONMENT, "PYTHONPATH": str(installed)}
+        return subprocess.run(
+            [installed / "bin" / command, *flags], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+
+    return in_empty_directory
+
+
+def test_its_top_level_is_the_two_packages(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    packages = {name.split("/")[0] for name in names}
+    assert {name for name in packages if not name.endswith(".dist-info")} == {"dsg_tf", "export"}
+    modules = {str(path.relative_to(ROOT)) for path in pathlib.Path(ROOT).glob("dsg_tf/**/*.py")}
+    assert modules <= set(names)
+
+
+@pytest.mark.parametrize("command", console_scripts())
+def test_every_command_is_there_and_documents_its_flags(run, command):
+    shown = run(command, "--help")
+    assert "\nflags:\n" in shown.stdout and "--[no]debug" in shown.stdout, shown.stderr
+    refused = run(command, "--no_such_flag")
+    assert refused.returncode and "Unknown command line flag 'no_such_flag'" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_data_is_prepared_and_a_model_asked_in_an_empty_directory(run, installed, tmp_path):
+    flags = ("--format=synthetic", "--split=val", "--num_images=2", "--processes=1", "--output_dir=data/mine")
+    prepared = run("dsg-prepare", *flags)
+    assert prepared.returncode == 0, prepared.stderr
+    assert (tmp_path / "data" / "mine" / "dataset_info.json").exists()
+    with tarfile.open(os.path.join(ROOT, "tests", "released", "0.1.0.tar.xz")) as archive:
+        archive.extractall(tmp_path)
+    query = "red square, left, blue disc"
+    asked = run("dsg-eval", "--model_dir=model", "--image=photo.png", f"--query={query}", "--output=answer.png")
+    assert asked.returncode == 0, asked.stderr
+    assert json.loads(asked.stdout)["query"] == query and asked.stderr == ""
+    assert (tmp_path / "answer.png").stat().st_size > 1000
