@@ -1,6 +1,6 @@
 """Takes the pictures of docs/tensorboard.md in a real browser: headless Chromium, which must be installed.
 
-  python docs/tensorboard_pages.py --logdir=runs/compare --output_dir=docs/tensorboard
+python docs/tensorboard_pages.py --logdir=runs/compare --output_dir=docs/tensorboard
 """
 
 from __future__ import annotations
@@ -30,8 +30,11 @@ WIDTH, HEIGHT = 1600, 900
 SECONDS_TO_SETTLE = 60
 # The address of each page below TensorBoard's, what it says when it has its data, and what is clicked there then.
 PAGES = {
-    "scalars": ("?tagFilter=loss/(total|rr)|metric/(sub|obj|prop)|wait_share#timeseries", "input/wait_share",
-                ["Close side pane"]),
+    "scalars": (
+        "?tagFilter=loss/(total|rr)|metric/(sub|obj|prop)|wait_share#timeseries",
+        "input/wait_share",
+        ["Close side pane"],
+    ),
     "images": ("#images&tagFilter=sample", "sample", ["Show actual image size"]),
     "histograms": ("#histograms", "score/object_other", []),
     "distributions": ("#distributions", "score/object_other", []),
@@ -140,9 +143,21 @@ class Browser:
                 os.dup2(descriptor, wanted)
 
         self._process = subprocess.Popen(
-            [chromium(), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-             "--remote-debugging-pipe", f"--user-data-dir={self._profile}", f"--window-size={WIDTH},{HEIGHT}"],
-            preexec_fn=connect, close_fds=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            [
+                chromium(),
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-dev-shm-usage",
+                "--remote-debugging-pipe",
+                f"--user-data-dir={self._profile}",
+                f"--window-size={WIDTH},{HEIGHT}",
+            ],
+            preexec_fn=connect,
+            close_fds=False,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         os.close(command_out)
         os.close(answer_in)
         self._reader = os.fdopen(self._answers, "rb")
