@@ -1,4 +1,4 @@
-"""Lets older versions of pip make editable installs; all settings are in setup.cfg."""
+"""For Apache Beam's --setup_file and for older versions of pip; all settings are in setup.cfg."""
 
 from setuptools import setup
 

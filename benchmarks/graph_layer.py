@@ -4,7 +4,7 @@
 
 Here the first layer of a network on a concatenation is a sum of products: those of the nodes and of the query are
 computed once each, those of a pair once for both directions. The textbook forms repeat and concatenate:
-``[z_i; z_ij; z_j]`` for all n^2 pairs, ``[z'_i; query]`` with one-hot queries for all Q x n. Results and gradients are
+`[z_i; z_ij; z_j]` for all n^2 pairs, `[z'_i; query]` with one-hot queries for all Q x n. Results and gradients are
 compared before anything is timed.
 
 The achieved rate counts matrix products only, forward and backward, and is compared with a plain product in the same
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # As train.py does.
 
 import json
@@ -29,7 +29,8 @@ import tensorflow as tf
 import timing
 from absl import app, flags
 
-from dsg_tf import gpi, heads, pairs
+from dsg_tf.model import gpi, heads
+from dsg_tf.model import unordered_pairs as pairs
 
 FLAGS = flags.FLAGS
 ENTITIES, RELATIONS = 100, 70  # Of Visual Genome and VRD.
@@ -55,9 +56,10 @@ class ConcatenatedClassifier(heads.ReferringClassifier):
     def _logits(self, nodes, queries):
         count, asked = nodes.shape[1], queries.shape[1]
         tables = [table.embeddings for table in (self.subject, self.relation, self.object)]
-        query = tf.concat([tf.one_hot(queries[..., k], len(table)) for k, table in enumerate(tables)], axis=-1)
-        pairs = tf.concat([tf.repeat(nodes[:, tf.newaxis], asked, axis=1),
-                           tf.repeat(query[:, :, tf.newaxis], count, axis=2)], axis=-1)
+        query = tf.concat([tf.one_hot(queries[..., k], table.shape[0]) for k, table in enumerate(tables)], axis=-1)
+        pairs = tf.concat(
+            [tf.repeat(nodes[:, tf.newaxis], asked, axis=1), tf.repeat(query[:, :, tf.newaxis], count, axis=2)], axis=-1
+        )
         kernel = tf.concat([self.node.kernel, *tables], axis=0)
         return self.logits(self.hidden(tf.nn.relu(tf.tensordot(pairs, kernel, axes=1) + self.node.bias)))
 
@@ -66,12 +68,19 @@ def main(_):
     count, queries, size = FLAGS.boxes, FLAGS.queries, FLAGS.units
     rng = np.random.default_rng(0)
     random = lambda *shape: tf.constant(rng.normal(size=shape), tf.float32)
-    graph_inputs = (random(1, count, size + COORDINATES), random(1, count * (count + 1) // 2, size + COORDINATES),
-                    tf.ones([1, count], tf.bool))
+    graph_inputs = (
+        random(1, count, size + COORDINATES),
+        random(1, count * (count + 1) // 2, size + COORDINATES),
+        tf.ones([1, count], tf.bool),
+    )
     asked = tf.constant(rng.integers(0, RELATIONS, [1, queries, 3]), tf.int32)
     report = {"boxes": count, "queries": queries, "units": size, "machine": machine.describe("tensorflow")}
-    report["graph_layer"] = _compare(_graph(size, textbook=False), _graph(size, textbook=True),
-                                     lambda layer, *values: [*NODES_AND_EDGES(layer(*values))], graph_inputs)
+    report["graph_layer"] = _compare(
+        _graph(size, textbook=False),
+        _graph(size, textbook=True),
+        lambda layer, *values: [*NODES_AND_EDGES(layer(*values))],
+        graph_inputs,
+    )
     own, textbook = (kind(ENTITIES, RELATIONS, size) for kind in (heads.ReferringClassifier, ConcatenatedClassifier))
     nodes = random(1, count, NODE_UNITS)
     for layer in (own, textbook):
@@ -82,8 +91,9 @@ def main(_):
 
 def _graph(size, textbook):
     with mock.patch.object(gpi, "SplitDense", Concatenated if textbook else gpi.SplitDense):
-        return gpi.GraphLayer(hidden_units=size, units=size, node_units=NODE_UNITS, attention="feature",
-                              unordered_edges=True)
+        return gpi.GraphLayer(
+            hidden_units=size, units=size, node_units=NODE_UNITS, attention="feature", unordered_edges=True
+        )
 
 
 def _compare(own, textbook, call, inputs):
@@ -91,8 +101,10 @@ def _compare(own, textbook, call, inputs):
     layers = {"split": own, "textbook": textbook}
     functions = {}
     for name, layer in layers.items():
-        functions[f"{name} forward"] = tf.function(lambda *values, layer=layer: call(layer, *values))
-        functions[f"{name} gradient"] = tf.function(lambda *values, layer=layer: _gradient(layer, call, values))
+        functions[f"{name} forward"] = tf.function(lambda *values, layer=layer: call(layer, *values), autograph=False)
+        functions[f"{name} gradient"] = tf.function(
+            lambda *values, layer=layer: _gradient(layer, call, values), autograph=False
+        )
     results = {name: function(*inputs) for name, function in functions.items()}  # Makes the variables.
     textbook.set_weights(own.get_weights())
     results = {name: function(*inputs) for name, function in functions.items()}
@@ -108,18 +120,24 @@ def _compare(own, textbook, call, inputs):
     product = tf.function(tf.matmul)
     calls = {name: lambda function=function: function(*inputs) for name, function in functions.items()}
     times = timing.in_turns({**calls, "matmul": lambda: product(square, square)}, FLAGS.seconds, FLAGS.rounds)
-    operations = {name: _matmul_operations(function.get_concrete_function(*inputs).graph)
-                  for name, function in functions.items()}
+    operations = {
+        name: _matmul_operations(function.get_concrete_function(*inputs).graph) for name, function in functions.items()
+    }
     operations["matmul"] = 2 * side**3
     rates = {name: count / statistics.median(times[name]) / 1e6 for name, count in operations.items()}
-    return {"relative_difference": differences,
-            "giga_operations": {name: round(count / 1e9, 3) for name, count in operations.items()},
-            "giga_operations_per_second": {name: round(rate, 2) for name, rate in rates.items()},
-            "share_of_matmul_rate": {name: round(count / operations["matmul"] * timing.ratio(times, "matmul", name), 3)
-                                     for name, count in operations.items()},
-            "textbook / split": {kind: timing.ratio(times, f"textbook {kind}", f"split {kind}")
-                                 for kind in ("forward", "gradient")},
-            **timing.report(times)}
+    return {
+        "relative_difference": differences,
+        "giga_operations": {name: round(count / 1e9, 3) for name, count in operations.items()},
+        "giga_operations_per_second": {name: round(rate, 2) for name, rate in rates.items()},
+        "share_of_matmul_rate": {
+            name: round(count / operations["matmul"] * timing.ratio(times, "matmul", name), 3)
+            for name, count in operations.items()
+        },
+        "textbook / split": {
+            kind: timing.ratio(times, f"textbook {kind}", f"split {kind}") for kind in ("forward", "gradient")
+        },
+        **timing.report(times),
+    }
 
 
 def _gradient(layer, call, values):

@@ -14,32 +14,37 @@ import tempfile
 import time
 
 import machine
-import tensorflow as tf
-from absl import app, flags
+from absl import flags
 
-from dsg_tf.data import pipeline, records, synthetic
+from dsg_tf.process import command
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("data_dir", None, "Prepared data set; none: rendered pictures of 240 x 320.")
-flags.DEFINE_string("split", "train", "Split to read.")
-flags.DEFINE_integer("batch_size", 8, "Images a batch.")
-flags.DEFINE_integer("height", 240, "Height of the network input; also the short side.")
-flags.DEFINE_integer("width", 320, "Width of the network input; also the long side.")
-flags.DEFINE_float("color_jitter", 0.0, "Strength of the colour jitter.")
-flags.DEFINE_integer("max_queries", 16, "Queries sampled from an image.")
-flags.DEFINE_list("cores", ["1", "2"], "Numbers of cores to measure on.")
-flags.DEFINE_float("seconds", 5, "How long to measure, on each number of cores.")
-
 _RENDERED = 48
 
 
-def main(_):
+def define_flags(values: flags.FlagValues) -> None:
+    def integer(name, default, text):
+        flags.DEFINE_integer(name, default, text, lower_bound=1, flag_values=values)
+
+    flags.DEFINE_string("data_dir", None, "prepared data set; none: rendered pictures of 240 x 320", flag_values=values)
+    flags.DEFINE_string("split", "train", "split to read", flag_values=values)
+    integer("batch_size", 8, "images a batch")
+    integer("height", 240, "height of the network input; also the short side")
+    integer("width", 320, "width of the network input; also the long side")
+    flags.DEFINE_float("color_jitter", 0.0, "strength of the colour jitter", flag_values=values)
+    integer("max_queries", 16, "queries sampled from an image")
+    flags.DEFINE_list("cores", ["1", "2"], "numbers of cores to measure on", flag_values=values)
+    flags.DEFINE_float("seconds", 5, "how long to measure, on each number of cores", flag_values=values)
+
+
+def main() -> None:
+    from dsg_tf.data.batches.batch_spec import BatchSpec
+    from dsg_tf.data.batches.network_input import Resize
+
     with tempfile.TemporaryDirectory() as folder:
         files, num_examples, max_boxes, max_relations, flipped = _data(folder)
-        spec = pipeline.InputSpec(
-            image_size=(FLAGS.height, FLAGS.width),
-            short_side=FLAGS.height,
-            long_side=FLAGS.width,
+        spec = BatchSpec(
+            Resize((FLAGS.height, FLAGS.width), short_side=FLAGS.height, long_side=FLAGS.width),
             max_boxes=max_boxes,
             max_relations=max_relations,
             max_queries=FLAGS.max_queries,
@@ -50,7 +55,7 @@ def main(_):
         rates = {}
         for cores in map(int, FLAGS.cores):
             if cores > len(here):
-                raise app.UsageError(f"--cores={cores}, but this process may use {len(here)}")
+                raise ValueError(f"--cores={cores}, but this process may use {len(here)}")
             # TensorFlow counts the cores once, when it starts: so a new process for each number.
             os.sched_setaffinity(0, sorted(here)[:cores])
             with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -60,8 +65,10 @@ def main(_):
     print(json.dumps(_report(num_examples, rates), indent=2))
 
 
-def images_per_second(files, spec, batch_size, num_examples, seconds):
+def images_per_second(files, spec, batch_size: int, num_examples: int, seconds: float) -> float:
     """Reads batches for `seconds` and does nothing with them."""
+    from dsg_tf.data.batches import pipeline
+
     batches = iter(pipeline.train_batches(files, spec, batch_size, 0, 0, num_examples))
     for _ in range(20):  # The degree of parallelism tunes itself first.
         next(batches)
@@ -74,6 +81,11 @@ def images_per_second(files, spec, batch_size, num_examples, seconds):
 
 def _data(folder):
     """(files, number of examples, most boxes, most relations, flipped relations)."""
+    import tensorflow as tf
+
+    from dsg_tf.data import records
+    from dsg_tf.data.synthetic import scenes as synthetic
+
     if FLAGS.data_dir:
         info = records.DatasetInfo.load(FLAGS.data_dir)
         files = info.shard_paths(FLAGS.data_dir, FLAGS.split)
@@ -103,4 +115,4 @@ def _report(num_examples, rates):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command.run("input_pipeline", define_flags, main, stoppable=False)

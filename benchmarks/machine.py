@@ -8,14 +8,14 @@ from importlib import metadata
 
 
 def describe(*packages: str) -> dict[str, object]:
-    """The machine and the versions of Python and of ``packages``, as fields of a report.
+    """The machine and the versions of Python and of `packages`, as fields of a report.
 
     Args:
       packages: names of installed distributions.
 
     Returns:
-      ``cpu`` (model name), ``cores`` (of the machine), ``usable_cores`` (by this process), ``load_average`` (of the last
-      minute: on a busy machine wall times say little) and ``versions`` by name.
+      `cpu` (model name), `cores` (of the machine), `usable_cores` (by this process), `load_average` (of the last
+      minute: on a busy machine wall times say little) and `versions` by name.
     """
     return {
         "cpu": _cpu_model(),

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import contextlib
 import dataclasses
@@ -29,9 +29,14 @@ import tensorflow as tf
 import timing
 from absl import app, flags, logging
 
-from dsg_tf import build, config as config_lib, evaluation, stopping, training
-from dsg_tf.data import pipeline, prepare
+from dsg_tf import build
+from dsg_tf import config as config_lib
+from dsg_tf.data.batches import pipeline
+from dsg_tf.data.prepare import synthetic
 from dsg_tf.data.records import DatasetInfo
+from dsg_tf.evaluation import scoring
+from dsg_tf.process import stopping
+from dsg_tf.training import loop
 
 FLAGS = flags.FLAGS
 
@@ -41,11 +46,19 @@ def main(_):
     config = dataclasses.replace(settings.of_flag_file(FLAGS.settings), init_checkpoint="", score_threshold=0.0)
     with tempfile.TemporaryDirectory() as folder:
         for split in ("train", "val"):
-            prepare.prepare_synthetic(folder, split, FLAGS.images)
+            synthetic.prepare_synthetic(folder, split, FLAGS.images)
         config = dataclasses.replace(config, data_dir=folder, model_dir=folder)
-        print(json.dumps({"settings": FLAGS.settings, "batch_size": config.batch_size,
-                          **measure(config, DatasetInfo.load(folder)),
-                          "machine": machine.describe("tensorflow", "tf-models-official")}, indent=2))
+        print(
+            json.dumps(
+                {
+                    "settings": FLAGS.settings,
+                    "batch_size": config.batch_size,
+                    **measure(config, DatasetInfo.load(folder)),
+                    "machine": machine.describe("tensorflow", "tf-models-official"),
+                },
+                indent=2,
+            )
+        )
 
 
 def measure(config, info):
@@ -55,31 +68,37 @@ def measure(config, info):
     calls, models = {}, {}
     for mode in FLAGS.modes:
         for system in ("dsg", "no_dsg") if mode == "graph" else ("dsg",):
-            chosen = dataclasses.replace(config_lib.for_system(config, system), jit_compile=mode == "xla",
-                                         precision="mixed_bfloat16" if mode == "bfloat16" else "float32")
-            trainer = training.Trainer(chosen, info, tf.distribute.get_strategy(), evaluate=lambda model, step: {})
+            chosen = dataclasses.replace(
+                config_lib.for_system(config, system),
+                jit_compile=mode == "xla",
+                precision="mixed_bfloat16" if mode == "bfloat16" else "float32",
+            )
+            trainer = loop.Trainer(chosen, info, tf.distribute.get_strategy(), evaluate=lambda model, step: {})
             models[f"{system} {mode}"] = trainer.model
             calls[f"{system} {mode} inference"] = _inference(trainer.model, mode, one)
             calls[f"{system} {mode} step"] = _step(trainer, mode, batch)
     times = timing.in_turns(calls, FLAGS.seconds, FLAGS.rounds)
     found = {"ratios": {}, **timing.report(times)}
     if "graph" in FLAGS.modes:
-        found["ratios"] = {f"{kind}, with the graph / without": timing.ratio(times, f"dsg graph {kind}",
-                                                                             f"no_dsg graph {kind}")
-                           for kind in ("inference", "step")}
+        found["ratios"] = {
+            f"{kind}, with the graph / without": timing.ratio(times, f"dsg graph {kind}", f"no_dsg graph {kind}")
+            for kind in ("inference", "step")
+        }
         found["step_images_per_second"] = round(
-            1000 * config.batch_size / statistics.median(times["dsg graph step"]), 3)
+            1000 * config.batch_size / statistics.median(times["dsg graph step"]), 3
+        )
         found |= _evaluation(models["dsg graph"], config, info)
     for mode in FLAGS.modes:
         if mode != "graph" and "graph" in FLAGS.modes:
             found["ratios"] |= {
                 f"{kind}, {mode} / graph": timing.ratio(times, f"dsg {mode} {kind}", f"dsg graph {kind}")
-                for kind in ("inference", "step")}
+                for kind in ("inference", "step")
+            }
     return found
 
 
 def _batch(config, info):
-    spec = build.input_spec(config, info, "train", training=True)
+    spec = build.batch_spec(config, info, "train", training=True)
     shards = info.shard_paths(config.data_dir, "train")
     return next(iter(pipeline.train_batches(shards, spec, config.batch_size, 0, 0, info.splits["train"].num_images)))
 
@@ -94,10 +113,8 @@ def _inference(model, mode, inputs):
 def _step(trainer, mode, batch):
     def step():
         with _eagerly() if mode == "eager" else contextlib.nullcontext():
-            gradients, scalars = trainer.compute(batch)
-            for value in scalars.values():
+            for value in trainer.step(batch).values():
                 float(value)  # As the training loop looks at them.
-            trainer.apply(gradients)
 
     return step
 
@@ -113,21 +130,31 @@ def _eagerly():
 
 def _evaluation(model, config, info):
     """The evaluation's rate from its second batch (the first is traced) to its last, and the network's own share."""
-    spec = build.input_spec(config, info, "val", training=False)
+    spec = build.batch_spec(config, info, "val", training=False)
     shards, size = info.shard_paths(config.data_dir, "val"), config.eval_batch_size
     batch = next(iter(pipeline.eval_batches(shards, spec, size)))
     del batch["image_id"]
-    network = tf.function(lambda inputs: model(inputs, training=False))
+    network = tf.function(lambda inputs: model(inputs, training=False), autograph=False)
     _seconds(lambda: network(batch))  # Traces.
-    alone, whole = [], []
+    rates, shares = [], []
     for _ in range(3):
-        starts = []
-        with mock.patch.object(stopping, "check", lambda: starts.append(time.perf_counter())):  # Begins each batch.
-            evaluation.evaluate(model, shards, spec, size)
-        alone.append(_seconds(lambda: [network(batch) for _ in starts[2:]]))
-        whole.append(starts[-1] - starts[1])
-    return {"evaluation_images_per_second": round(len(starts[2:]) * size / statistics.median(whole), 3),
-            "network_share_of_evaluation": round(statistics.median(a / b for a, b in zip(alone, whole)), 3)}
+        starts = _starts_of_batches(lambda: scoring.evaluate(model, shards, spec, size))
+        batches, whole = len(starts) - 2, starts[-1] - starts[1]
+        alone = _seconds(lambda count=batches: [network(batch) for _ in range(count)])
+        rates.append(batches * size / whole)
+        shares.append(alone / whole)
+    return {
+        "evaluation_images_per_second": round(statistics.median(rates), 3),
+        "network_share_of_evaluation": round(statistics.median(shares), 3),
+    }
+
+
+def _starts_of_batches(evaluate) -> list[float]:
+    """When each batch of an evaluation began: there it looks whether it was asked to stop."""
+    starts: list[float] = []
+    with mock.patch.object(stopping, "check", lambda: starts.append(time.perf_counter())):
+        evaluate()
+    return starts
 
 
 def _seconds(call):

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import os
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # As train.py does.
 
+import functools
 import json
 import statistics
+from collections.abc import Callable
 
 import machine
 import numpy as np
@@ -22,7 +24,8 @@ import tensorflow as tf
 import timing
 from absl import app, flags
 
-from dsg_tf import gpi, heads, regions
+from dsg_tf import boxes as box_lib
+from dsg_tf.model import gpi, heads, regions
 
 FLAGS = flags.FLAGS
 STRIDE, ENTITIES, RELATIONS = 16, 100, 70
@@ -32,19 +35,27 @@ RNG = np.random.default_rng(0)
 
 def main(_):
     boxes, queries = (sorted(map(int, values)) for values in (FLAGS.boxes, FLAGS.queries))
-    calls = {}
+    calls: dict[str, Callable[[], object]] = {}
     for count in boxes:
         calls |= {f"{name}, n = {count}": call for name, call in _of_boxes(count).items()}
     for count in queries:
         calls[f"classifier, Q = {count}"] = _classifier(count, FLAGS.classifier_boxes)
     times = timing.in_turns(calls, FLAGS.seconds * len(calls), FLAGS.rounds)
-    report = {"exponents": {}, "classifier_boxes": FLAGS.classifier_boxes, "machine": machine.describe("tensorflow"),
-              **timing.report(times)}
-    for name, letter, sizes in (*((part, "n", boxes) for part in ("matmul", "integral", "graph layer")),
-                                ("classifier", "Q", queries)):
+    report = {
+        "exponents": {},
+        "classifier_boxes": FLAGS.classifier_boxes,
+        "machine": machine.describe("tensorflow"),
+        **timing.report(times),
+    }
+    for name, letter, sizes in (
+        *((part, "n", boxes) for part in ("matmul", "integral", "graph layer")),
+        ("classifier", "Q", queries),
+    ):
         medians = [statistics.median(times[f"{name}, {letter} = {size}"]) for size in sizes]
-        report["exponents"][f"{name} in {letter}"] = {"all": _exponent(sizes, medians),
-                                                      "last_two": _exponent(sizes[-2:], medians[-2:])}
+        report["exponents"][f"{name} in {letter}"] = {
+            "all": _exponent(sizes, medians),
+            "last_two": _exponent(sizes[-2:], medians[-2:]),
+        }
     print(json.dumps(report, indent=2))
 
 
@@ -52,23 +63,30 @@ def _exponent(sizes, milliseconds):
     return round(float(np.polyfit(np.log(sizes), np.log(milliseconds), 1)[0]), 2)
 
 
-def _of_boxes(count):
+def _of_boxes(count: int) -> dict[str, Callable[[], object]]:
     """Union features, the convolution of the map included, and the graph layer."""
     height, width, channels = map(int, FLAGS.map_size)
     feature_map = _random(1, height, width, channels)
     low = RNG.uniform(0, 0.7, [1, count, 2])
-    boxes = np.concatenate([low, low + RNG.uniform(0.05, 0.3, low.shape)], -1) * np.tile([height, width], 2) * STRIDE
-    boxes = tf.constant(boxes, tf.float32)
-    calls = {}
+    corners = np.concatenate([low, low + RNG.uniform(0.05, 0.3, low.shape)], -1)
+    boxes = tf.constant(box_lib.scale(corners, np.array([height, width]) * STRIDE), tf.float32)
+    calls: dict[str, Callable[[], object]] = {}
     for op in ("matmul", "integral"):
         pairs = tf.function(regions.PairFeatures(FLAGS.units, stride=STRIDE, op=op))
-        calls[op] = lambda pairs=pairs: pairs(feature_map, boxes)
-    layer = tf.function(gpi.GraphLayer(hidden_units=FLAGS.units, units=FLAGS.units, node_units=NODE_UNITS,
-                                       attention="feature", unordered_edges=True))
+        calls[op] = functools.partial(pairs, feature_map, boxes)
+    layer = tf.function(
+        gpi.GraphLayer(
+            hidden_units=FLAGS.units,
+            units=FLAGS.units,
+            node_units=NODE_UNITS,
+            attention="feature",
+            unordered_edges=True,
+        )
+    )
     nodes = _random(1, count, FLAGS.units + COORDINATES)
     edges = _random(1, count * (count + 1) // 2, FLAGS.units + COORDINATES)
     valid = tf.ones([1, count], tf.bool)
-    calls["graph layer"] = lambda: layer(nodes, edges, valid)
+    calls["graph layer"] = functools.partial(layer, nodes, edges, valid)
     return calls
 
 

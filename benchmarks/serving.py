@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import contextlib
 import dataclasses
@@ -33,7 +33,8 @@ from absl import app, flags, logging
 from PIL import Image
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from dsg_tf import build, checkpoints, config as config_lib
+from dsg_tf import build, checkpoints
+from dsg_tf import config as config_lib
 from dsg_tf.data.scene import Vocabulary
 from export import export_saved_model
 from export.serving.servable import Servable
@@ -61,10 +62,13 @@ def measure(path: str, photo: bytes) -> dict[str, object]:
     state = servable.run(servable.prepare(_request("encode", 0, image=np.array([photo], object))))
     requests |= {f"answer {count}": _request("answer", count, **state) for count in QUERIES}
     with _server(path) as stub:
-        calls = {name: lambda request=request: servable.run(servable.prepare(request))
-                 for name, request in requests.items()}
-        calls |= {f"{name} over gRPC": lambda request=requests[name]: stub(request, timeout=600)
-                  for name in ("refer 1", "answer 1")}
+        calls = {
+            name: lambda request=request: servable.run(servable.prepare(request)) for name, request in requests.items()
+        }
+        calls |= {
+            f"{name} over gRPC": lambda request=requests[name]: stub(request, timeout=600)
+            for name in ("refer 1", "answer 1")
+        }
         times = timing.in_turns(calls, FLAGS.seconds)
     middle = {name: statistics.median(values) for name, values in times.items()}
     throughput = {}
@@ -74,10 +78,13 @@ def measure(path: str, photo: bytes) -> dict[str, object]:
                 throughput[f"{clients} clients, {name}"] = _load(stub, requests["refer 10"], clients)
     return {
         "median_ms": {name: round(value, 2) for name, value in middle.items()},
-        "refer_relative_to_one_query": {count: round(middle[f"refer {count}"] / middle["refer 1"], 3)
-                                        for count in QUERIES},
-        "server_overhead_ms": {name: round(statistics.median(
-            np.subtract(times[f"{name} over gRPC"], times[name])), 2) for name in ("refer 1", "answer 1")},
+        "refer_relative_to_one_query": {
+            count: round(middle[f"refer {count}"] / middle["refer 1"], 3) for count in QUERIES
+        },
+        "server_overhead_ms": {
+            name: round(statistics.median(np.subtract(times[f"{name} over gRPC"], times[name])), 2)
+            for name in ("refer 1", "answer 1")
+        },
         "throughput_of_refer_10": throughput,
         "raw_ms": {name: [round(value, 2) for value in values] for name, values in times.items()},
     }
@@ -88,9 +95,11 @@ def _export(config: config_lib.Config, folder: str) -> str:
     config = dataclasses.replace(config, ema_decay=0.0)  # There is no average of weights that were never trained.
     model = build.build_model(config, ENTITIES, RELATIONS)
     model_dir = os.path.join(folder, "run")
-    config.save(model_dir)
-    checkpoints.save_vocabulary(model_dir, Vocabulary(tuple(f"entity {k}" for k in range(ENTITIES)),
-                                                      tuple(f"relation {k}" for k in range(RELATIONS))))
+    config_lib.save(config, model_dir)
+    checkpoints.save_vocabulary(
+        model_dir,
+        Vocabulary(tuple(f"entity {k}" for k in range(ENTITIES)), tuple(f"relation {k}" for k in range(RELATIONS))),
+    )
     checkpoint = tf.train.Checkpoint(model=model, step=tf.Variable(0, dtype=tf.int64))
     tf.train.CheckpointManager(checkpoint, checkpoints.checkpoint_dir(model_dir), 1).save(0)
     return export_saved_model.export(model_dir, os.path.join(folder, "exported"))
@@ -107,7 +116,7 @@ def _photo(config: config_lib.Config) -> bytes:
 
 
 def _request(signature: str, count: int, **inputs) -> predict_pb2.PredictRequest:
-    """A request with ``count`` different queries; none where the signature takes none."""
+    """A request with `count` different queries; none where the signature takes none."""
     request = predict_pb2.PredictRequest()
     request.model_spec.name, request.model_spec.signature_name = "dsg", signature
     if signature != "encode":
@@ -124,8 +133,11 @@ def _request(signature: str, count: int, **inputs) -> predict_pb2.PredictRequest
 def _server(path: str, *flags_: str):
     """A running server's Predict."""
     with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen([sys.executable, "-m", "export.serve", f"--model_dir={os.path.dirname(path)}",
-                                    "--port=0", *flags_], cwd=settings.ROOT, stderr=log)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "export.serve", f"--model_dir={os.path.dirname(path)}", "--port=0", *flags_],
+            cwd=settings.ROOT,
+            stderr=log,
+        )
         try:
             while True:
                 log.seek(0)
@@ -160,8 +172,10 @@ def _load(stub, request, clients: int) -> dict[str, float]:
     for thread in threads:
         thread.join()
     seconds = time.monotonic() - start
-    return {"requests_per_second": round(len(times) / seconds, 2),
-            **{f"p{p}_ms": round(float(np.percentile(times, p)), 1) for p in (50, 95, 99)}}
+    return {
+        "requests_per_second": round(len(times) / seconds, 2),
+        **{f"p{p}_ms": round(float(np.percentile(times, p)), 1) for p in (50, 95, 99)},
+    }
 
 
 if __name__ == "__main__":

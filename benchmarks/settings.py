@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
+
+from absl import flags
 
 from dsg_tf import config as config_lib
 
@@ -13,17 +12,22 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def of_flag_file(path: str) -> config_lib.Config:
-    """What a flag file says, read by a process of its own: flags are parsed once in a process.
+    """What a flag file says.
 
     Args:
-      path: relative to the root of the repository.
+      path: relative to the root of the repository, as are the flag files that it names.
 
     Raises:
-      subprocess.CalledProcessError: the file has a flag or a value that the program does not know; stderr names it.
+      ValueError: the file is not there, or has a flag or a value that the program does not know; names it.
     """
-    parsed = subprocess.run(
-        [sys.executable, "-c", "import sys; from absl import flags; from dsg_tf import config; config.define_flags(); "
-         "flags.FLAGS(sys.argv); print(config.from_flags().to_json())", f"--flagfile={path}"],
-        cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
-    return config_lib.Config(**{name: tuple(value) if isinstance(value, list) else value
-                                for name, value in json.loads(parsed.stdout).items()})
+    values = flags.FlagValues()
+    config_lib.define_flags(values)
+    before = os.getcwd()
+    os.chdir(ROOT)
+    try:
+        values(["benchmark", f"--flagfile={path}"])
+    except flags.Error as error:
+        raise ValueError(f"{path}: {error}") from error
+    finally:
+        os.chdir(before)
+    return config_lib.from_flags(values)

@@ -49,5 +49,7 @@ def ratio(times: Mapping[str, list[float]], slow: str, fast: str) -> float:
 
 def report(times: Mapping[str, list[float]]) -> dict[str, dict[str, object]]:
     """Medians and single times, as fields of a report."""
-    return {"median_ms": {name: round(statistics.median(values), 3) for name, values in times.items()},
-            "raw_ms": {name: [round(value, 3) for value in values] for name, values in times.items()}}
+    return {
+        "median_ms": {name: round(statistics.median(values), 3) for name, values in times.items()},
+        "raw_ms": {name: [round(value, 3) for value in values] for name, values in times.items()},
+    }

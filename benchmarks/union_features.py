@@ -17,13 +17,13 @@ from __future__ import annotations
 
 import os
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # As train.py does.
 
 import itertools
 import json
 import multiprocessing
-import re
+from typing import Any
 
 import machine
 import numpy as np
@@ -33,8 +33,8 @@ from absl import app, flags
 from official.vision.ops import spatial_transform_ops
 
 from dsg_tf import boxes as box_lib
-from dsg_tf import pairs, regions
 from dsg_tf.keras import keras
+from dsg_tf.model import regions, unordered_pairs
 
 tf.get_logger().setLevel("ERROR")  # It warns of functions in a loop.
 FLAGS = flags.FLAGS
@@ -44,8 +44,12 @@ CROPPING, FAST = ("textbook", "crop_and_resize", "roi_align"), ("matmul", "integ
 
 def main(_):
     size = tuple(map(int, FLAGS.map_size))
-    report = {"map_size": size, "features": FLAGS.features, "by_boxes": {},
-              "machine": machine.describe("tensorflow", "tf-models-official")}
+    report: dict[str, Any] = {
+        "map_size": size,
+        "features": FLAGS.features,
+        "by_boxes": {},
+        "machine": machine.describe("tensorflow", "tf-models-official"),
+    }
     for count in map(int, FLAGS.boxes):
         report["by_boxes"][count] = _measure(count, size, crops=count <= FLAGS.largest_crops)
     if FLAGS.memory_boxes:
@@ -53,7 +57,7 @@ def main(_):
     print(json.dumps(report, indent=2))
 
 
-def _measure(count, size, crops):
+def _measure(count: int, size: tuple[int, ...], crops: bool) -> dict[str, Any]:
     inputs = _inputs(count, size)
     names = (*CROPPING, *FAST) if crops else FAST
     ways = {name: make(name, inputs, FLAGS.features) for name in names}
@@ -61,20 +65,28 @@ def _measure(count, size, crops):
     for name, value in results.items():
         if name not in ("integral", "roi_align"):  # These are other means.
             np.testing.assert_allclose(value, results["matmul"], atol=1e-3, rtol=1e-3, err_msg=name)
-    found = {"largest_difference_to_matmul": {name: round(float(np.abs(value - results["matmul"]).max()), 6)
-                                              for name, value in results.items()}}
+    found: dict[str, Any] = {
+        "largest_difference_to_matmul": {
+            name: round(float(np.abs(value - results["matmul"]).max()), 6) for name, value in results.items()
+        }
+    }
     for kind, index in (("forward", 0), ("gradient", 1)):
         calls = {name: lambda call=way[index]: call(*inputs) for name, way in ways.items()}
         times = timing.in_turns(calls, FLAGS.seconds, FLAGS.rounds)
-        found[kind] = {**timing.report(times), "ratios": {
-            f"{slow} / {fast}": timing.ratio(times, slow, fast)
-            for slow, fast in itertools.product(names, FAST) if slow != fast}}
+        found[kind] = {
+            **timing.report(times),
+            "ratios": {
+                f"{slow} / {fast}": timing.ratio(times, slow, fast)
+                for slow, fast in itertools.product(names, FAST)
+                if slow != fast
+            },
+        }
     return found
 
 
 def make(name, inputs, features):
-    """Compiled functions of a map and boxes: union features ``[1, n, n, D]``, and their gradient."""
-    layer = {"textbook": Textbook, "roi_align": RoiAlign}.get(name, ProgramsOwn)(name, features)
+    """Compiled functions of a map and boxes: union features `[1, n, n, D]`, and their gradient."""
+    layer = _layer(name, features)
 
     # AutoGraph, which has nothing to do here, fails on classes of a script that a spawned process imports.
     @tf.function(autograph=False)
@@ -92,21 +104,27 @@ def make(name, inputs, features):
     return forward, gradient
 
 
+def _layer(name, features):
+    if name == "textbook":
+        return Textbook(features)
+    return RoiAlign(features) if name == "roi_align" else ProgramsOwn(features, name)
+
+
 class ProgramsOwn(keras.layers.Layer):
     """`PairFeatures`."""
 
-    def __init__(self, op, features):
+    def __init__(self, features, op):
         super().__init__()
         self.pairs = regions.PairFeatures(features, stride=2**LEVEL, op=op)
 
     def call(self, feature_map, boxes, training=False):
-        return pairs.spread(self.pairs(feature_map, boxes, training=training)[0])
+        return unordered_pairs.spread(self.pairs(feature_map, boxes, training=training)[0])
 
 
 class Textbook(keras.layers.Layer):
     """A crop of every ordered pair, as one writes it first."""
 
-    def __init__(self, _, features):
+    def __init__(self, features):
         super().__init__()
         self.pooling = regions.RegionPooling(features, stride=2**LEVEL, op="crop_and_resize")
 
@@ -120,17 +138,17 @@ class Textbook(keras.layers.Layer):
 class RoiAlign(keras.layers.Layer):
     """Model Garden's ROI-Align."""
 
-    def __init__(self, _, features):
+    def __init__(self, features):
         super().__init__()
         self.convolution = keras.layers.Dense(features)
 
     def call(self, feature_map, boxes, training=False):
         count = boxes.shape[1]
-        first, second = pairs.indices(count)
+        first, second = unordered_pairs.indices(count)
         unions = box_lib.union(tf.gather(boxes, first, axis=1), tf.gather(boxes, second, axis=1))
         crops = spatial_transform_ops.multilevel_crop_and_resize({str(LEVEL): feature_map}, unions, regions.SAMPLES)
         pooled = tf.reduce_mean(self.convolution(crops), axis=(2, 3))
-        return pairs.spread(pooled)
+        return unordered_pairs.spread(pooled)
 
 
 def _inputs(count, size):
@@ -138,21 +156,25 @@ def _inputs(count, size):
     height, width, channels = size
     limits = np.array([height, width]) * 2.0**LEVEL
     low = rng.uniform(0, 0.7, [1, count, 2])
-    boxes = np.concatenate([low, low + rng.uniform(0.05, 0.3, low.shape)], -1) * np.tile(limits, 2)
+    boxes = box_lib.scale(np.concatenate([low, low + rng.uniform(0.05, 0.3, low.shape)], -1), limits)
     return tf.constant(rng.normal(size=[1, height, width, channels]), tf.float32), tf.constant(boxes, tf.float32)
 
 
-def _memory(count, size):
+def _memory(count: int, size: tuple[int, ...]) -> dict[str, Any]:
     """MiB that a call adds, in a process of its own for each."""
-    found = {"boxes": count, "how": "device" if tf.config.list_physical_devices("GPU") else "resident"}
+    found: dict[str, Any] = {"boxes": count, "how": "device" if tf.config.list_physical_devices("GPU") else "resident"}
     context = multiprocessing.get_context("spawn")
     for index, kind in enumerate(("forward", "gradient")):
         found[kind] = {}
         for name in (*CROPPING, *FAST):
             with context.Pool(1) as pool:
                 found[kind][name] = round(pool.apply(_added_memory, (name, index, count, size, FLAGS.features)), 1)
-    found["ratios"] = {f"{kind}, {slow} / {fast}": round(found[kind][slow] / found[kind][fast], 2)
-                       for kind in ("forward", "gradient") for slow in CROPPING for fast in FAST}
+    found["ratios"] = {
+        f"{kind}, {slow} / {fast}": round(found[kind][slow] / found[kind][fast], 2)
+        for kind in ("forward", "gradient")
+        for slow in CROPPING
+        for fast in FAST
+    }
     return found
 
 
@@ -173,9 +195,11 @@ def _added_memory(name, index, count, size, features):
     return _resident("VmHWM") - before
 
 
-def _resident(field):
+def _resident(field: str) -> float:
+    """MiB."""
     with open("/proc/self/status", encoding="utf-8") as file:
-        return int(re.search(rf"{field}:\s+(\d+) kB", file.read()).group(1)) / 1024
+        kilobytes = dict(line.split(":", 1) for line in file)[field]
+    return int(kilobytes.removesuffix(" kB\n")) / 1024
 
 
 if __name__ == "__main__":
