@@ -141,7 +141,7 @@ def _random_batch(config, size: int):
         "image": rng.integers(0, 256, [size, *image_size, 3]).astype(np.uint8),
         "image_size": np.tile(image_size, [size, 1]).astype(np.float32),
         "original_size": np.tile(image_size, [size, 1]).astype(np.float32),
-        "boxes": box_lib.scale(corners, image_size).astype(np.float32),
+        "true_boxes": box_lib.scale(corners, image_size).astype(np.float32),
         "box_mask": np.ones([size, BOXES], bool),
         "entities": rng.integers(0, ENTITIES, [size, BOXES]).astype(np.int32),
         "relations": triplets(TRUE_RELATIONS, BOXES, RELATIONS).astype(np.int32),
