@@ -12,6 +12,8 @@ import commands
 import pytest
 import tiny_data
 
+pytestmark = pytest.mark.process
+
 # As good as endless: ended by what is tested.
 SETTINGS = {**commands.SETTINGS, "model": "no_dsg", "epochs": 1e5, "checkpoint_steps": 10, "eval_steps": 0}
 

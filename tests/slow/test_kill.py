@@ -10,7 +10,10 @@ import time
 
 import commands
 import numpy as np
+import pytest
 import tiny_data
+
+pytestmark = pytest.mark.process
 
 KILLS = 20
 STEPS = 40

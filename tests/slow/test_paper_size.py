@@ -8,8 +8,11 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 from paths import ROOT
 from PIL import Image
+
+pytestmark = pytest.mark.process
 
 
 def _write_visual_genome(folder):

@@ -18,6 +18,8 @@ from pictures import FILES, QUERY
 from server_process import QUERIES, refer_inputs, serving
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
+pytestmark = pytest.mark.process
+
 REQUESTS, WARM_UP, CLIENTS = 10_000, 2_000, 8
 REFUSED = {"INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"}
 

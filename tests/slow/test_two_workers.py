@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 import tiny_data
 
+pytestmark = pytest.mark.process
+
 WORKERS = 2
 # SGD, since AdamW makes steps of the rounding errors of what has no gradient.
 SETTINGS = {

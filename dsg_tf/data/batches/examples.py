@@ -10,6 +10,7 @@ from dsg_tf.data.batches import augment, network_input
 from dsg_tf.data.batches.batch_spec import BatchSpec
 
 
+@tf.autograph.experimental.do_not_convert  # There is nothing to convert, and looking for it takes a second.
 def for_training(record: tf.Tensor, spec: BatchSpec, key: tf.Tensor) -> dict[str, tf.Tensor]:
     """A row of `pipeline.train_batches`.
 
@@ -31,6 +32,7 @@ def for_training(record: tf.Tensor, spec: BatchSpec, key: tf.Tensor) -> dict[str
     return example
 
 
+@tf.autograph.experimental.do_not_convert
 def for_evaluation(record: tf.Tensor, spec: BatchSpec) -> dict[str, tf.Tensor]:
     """A row of `pipeline.eval_batches`: unchanged but for the resize.
 
