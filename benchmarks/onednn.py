@@ -147,6 +147,7 @@ def _random_batch(config, size: int):
         "relations": triplets(TRUE_RELATIONS, BOXES, RELATIONS).astype(np.int32),
         "queries": triplets(queries, ENTITIES, RELATIONS).astype(np.int32),
         "query_mask": np.ones([size, queries], bool),
+        "query_holds": np.ones([size, queries], bool),
         "subject_of": rng.random([size, queries, BOXES]) < 0.2,
         "object_of": rng.random([size, queries, BOXES]) < 0.2,
         "seed": rng.integers(0, 2**31, [size, 2]).astype(np.int32),

@@ -58,9 +58,14 @@ def decode(deltas, anchors, weights=REFINE_WEIGHTS):
     return box_ops.decode_boxes(deltas, anchors, weights=list(weights))
 
 
-def non_maxima(boxes, scores, iou_threshold: float):
-    """Which boxes a non-maximum suppression keeps: `[B, N, 4]` and scores `[B, N]` to bool `[B, N]`."""
+def non_maxima(boxes, scores, iou_threshold: float, limit: int | None = None):
+    """Which boxes a non-maximum suppression keeps: `[B, N, 4]` and scores `[B, N]` to bool `[B, N]`.
+
+    Args:
+      limit: keep no more than so many, the best; None: all.
+    """
     count = boxes.shape[1]
+    limit = min(limit or count, count)
 
     def of_image(image):
         # The operation behind `tf.image.non_max_suppression`, since what TensorFlow has for batches goes through
@@ -69,13 +74,13 @@ def non_maxima(boxes, scores, iou_threshold: float):
         kept, number = tf.raw_ops.NonMaxSuppressionV4(
             boxes=image[0],
             scores=image[1],
-            max_output_size=count,
+            max_output_size=limit,
             iou_threshold=iou_threshold,
             score_threshold=-float("inf"),
             pad_to_max_output_size=True,
         )
         is_kept = (
-            tf.one_hot(kept, count, on_value=True, off_value=False) & tf.sequence_mask(number, count)[:, tf.newaxis]
+            tf.one_hot(kept, count, on_value=True, off_value=False) & tf.sequence_mask(number, limit)[:, tf.newaxis]
         )
         return tf.reduce_any(is_kept, axis=0)
 

@@ -67,6 +67,7 @@ def _graph_model(config: Config, num_entities: int, num_relations: int) -> dsg.D
             node_units=config.node_units,
             attention=config.gpi_attention,
             unordered_edges=True,
+            gated=config.gated_relations,
             name="graph",
         )
     if has.labels:
@@ -77,7 +78,12 @@ def _graph_model(config: Config, num_entities: int, num_relations: int) -> dsg.D
         classifier = two_step.GraphMatcher(name="classifier")
     else:
         classifier = heads.ReferringClassifier(
-            num_entities, num_relations, config.hidden_units, pair_units, name="classifier"
+            num_entities,
+            num_relations,
+            config.hidden_units,
+            pair_units,
+            gated=has.graph and config.gated_relations,
+            name="classifier",
         )
     return dsg.DSG(
         detector=build_detector(config),
@@ -86,6 +92,7 @@ def _graph_model(config: Config, num_entities: int, num_relations: int) -> dsg.D
         ),
         pair_features=pair_features,
         graph=graph,
+        relative_geometry=config.relative_geometry,
         classifier=classifier,
         describe_pairs=describe_pairs,
         refiner=heads.BoxRefiner(name="refiner"),
@@ -209,6 +216,9 @@ def batch_spec(config: Config, info: DatasetInfo, split: str, training: bool) ->
         max_queries=config.max_queries if training else max(limits.max_queries, 1),
         flipped_relations=info.vocabulary.flipped_relations() if training else (),
         color_jitter=config.color_jitter if training else 0.0,
+        contrastive_queries=config.contrastive_queries if training else 0.0,
+        num_entities=len(info.vocabulary.entities),
+        num_relations=len(info.vocabulary.relations),
     )
 
 

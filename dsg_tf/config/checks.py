@@ -66,5 +66,7 @@ def check_together(config: Config) -> None:
             f"--accumulation={config.accumulation} does not go with --batch_norm=sync: the parts of a step "
             "are not normalised together"
         )
+    if not 0 <= config.contrastive_queries < 1:
+        raise ValueError(f"--contrastive_queries={config.contrastive_queries} must be in [0, 1)")
     if not 0 <= config.ema_decay < 1:
         raise ValueError(f"--ema_decay={config.ema_decay} must be in [0, 1)")

@@ -66,6 +66,9 @@ class Config:
     long_side: int = _setting(1000, "... unless their long side then exceeds this, pixels", minimum=16)
     keep_aspect: bool = _setting(True, "whether the aspect ratio is kept; if not, images fill the network input")
     max_queries: int = _setting(16, "queries sampled per training image (Q)", minimum=1)
+    contrastive_queries: float = _setting(
+        0.0, "share of those queries that do not hold: another relation, or a class that is not there", minimum=0
+    )
     color_jitter: float = _setting(0.0, "strength of brightness, contrast, saturation and hue jitter", minimum=0)
     pixel_mean: tuple[float, ...] = _setting((123.675, 116.28, 103.53), "RGB mean subtracted from the image")
     pixel_std: tuple[float, ...] = _setting((58.395, 57.12, 57.375), "RGB scale the image is divided by", minimum=1e-6)
@@ -123,6 +126,14 @@ class Config:
     hidden_units: int = _setting(512, "hidden units of phi, alpha, rho and the RR classifier", minimum=1)
     gpi_units: int = _setting(512, "outputs of phi and alpha", minimum=1)
     node_units: int = _setting(1024, "outputs of rho: size of z'_i and z'_ij", minimum=1)
+    relative_geometry: bool = _setting(
+        False,
+        "z_ij also has the offset and the sides of one box in units of the other; the paper's has the union's only",
+    )
+    gated_relations: bool = _setting(
+        False,
+        "what a box is and how it stands are multiplied in phi and in the RR classifier; the paper's concatenate them",
+    )
     pair_units: int = _setting(
         0,
         "size of the pair descriptors with which the RR classifier scores pairs of boxes; "

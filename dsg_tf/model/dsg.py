@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from dsg_tf import boxes as box_lib
 from dsg_tf.keras import keras
-from dsg_tf.model import hidden_input
+from dsg_tf.model import hidden_input, relative_geometry
 
 
 class DSG(keras.Model):
@@ -24,6 +24,7 @@ class DSG(keras.Model):
       refiner: `BoxRefiner`.
       refine_features: whether the refiner sees f_i in place of z'_i (DSG -BR).
       labeler: `LabelHeads`, or None (DSG -SGL).
+      relative_geometry: whether z_ij has the geometry of j as seen from i too.
       describe_pairs: layer from edges z'_ij to the descriptors of a `PairTerm`; None without one.
       refined_nms_iou: at inference, IoU threshold of a non-maximum suppression of the refined boxes; 1: none.
       hidden: part of the input that it does not get to see, see `hidden_input.hide`.
@@ -39,6 +40,7 @@ class DSG(keras.Model):
         classifier,
         refiner,
         labeler,
+        relative_geometry: bool = False,
         describe_pairs=None,
         refine_features: bool = False,
         refined_nms_iou: float = 1.0,
@@ -48,7 +50,7 @@ class DSG(keras.Model):
         super().__init__(autocast=False, **kwargs)  # Under mixed precision image_size stays float32.
         self.detector = detector
         self.entity_features, self.pair_features = entity_features, pair_features
-        self.graph = graph
+        self.graph, self.relative_geometry = graph, relative_geometry
         self.classifier, self.refiner, self.labeler = classifier, refiner, labeler
         self.describe_pairs = describe_pairs
         self.refine_features, self.refined_nms_iou, self.hidden = refine_features, refined_nms_iou, hidden
@@ -97,6 +99,7 @@ class DSG(keras.Model):
                 _append_coordinates(entities, found["proposals"], image_size[:, tf.newaxis]),
                 _append_coordinates(pairs, unions, image_size[:, tf.newaxis]),
                 found["valid"],
+                relative_geometry.of_pairs(found["proposals"]) if self.relative_geometry else None,
             )
         deltas, refined = self.refiner(entities if self.refine_features else graph["nodes"], found["proposals"])
         result = {**found, **graph, "deltas": deltas, "boxes": box_lib.clip(refined, image_size)}
@@ -110,15 +113,15 @@ class DSG(keras.Model):
         result.pop("edges", None)
         return result
 
-    def answer(self, encoded, queries) -> dict[str, tf.Tensor]:
-        """Answers to queries int32 `[B, Q, 3]` about what `encode` returned.
+    def answer(self, encoded, queries, skip_invalid: bool = False) -> dict[str, tf.Tensor]:
+        """Answers to queries int32 `[B, Q, 3]` about what `encode` returned; `skip_invalid` as of `heads`.
 
         Returns:
           `subject_mask`, `object_mask` bool `[B, Q, N]`; `subject_scores`, `object_scores` float32
-          `[B, Q, N]` in [0, 1]; and, but for TWO STEP, `role_logits` float32 `[B, Q, N, 4]`: Background, Subject,
-          Object, Other.
+          `[B, Q, N]` in [0, 1]; and, but for TWO STEP, `role_logits` and `role_probabilities` float32
+          `[B, Q, N, 4]`: Background, Subject, Object, Other.
         """
-        return self.classifier(encoded, queries)
+        return self.classifier(encoded, queries, skip_invalid)
 
 
 def _append_coordinates(features, boxes, image_size):

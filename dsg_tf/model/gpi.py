@@ -6,6 +6,9 @@ The supplement of the paper, section 1, equations (1) and (2), with weighted mea
     g     = attend_i     alpha([z_i; n_i])
     z'_k  = rho_entity([z_k; n_k; g])
     z'_kl = rho_relation([z_kl; z_k; z_l; g])
+
+With gates, beyond the paper, a message is a product, `phi([z_i; z_ij; z_j]) * W z_j`, and z'_k is
+`rho_entity([z_k; n_k; g]) + V n_k`.
 """
 
 from __future__ import annotations
@@ -64,6 +67,22 @@ class SplitMLP(keras.layers.Layer):
         return self.out(self.hidden(inputs))
 
 
+class GatedMLP(keras.layers.Layer):
+    """`SplitMLP` of the inputs, times a linear map of the third: of the neighbour z_j.
+
+    So a message can say "a red cube" and "to the left" in one product. A sum of the two, which is all that a linear
+    output makes of them, tells what is around a box and where things are, not which is where.
+    """
+
+    def __init__(self, hidden_units: int, units: int, unordered: int | None = None, **kwargs):
+        super().__init__(**kwargs)
+        self.gate = SplitMLP(hidden_units, units, unordered, name="gate")
+        self.neighbor = keras.layers.Dense(units, name="neighbor")
+
+    def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
+        return self.gate(inputs) * self.neighbor(inputs[2])
+
+
 class Aggregate(keras.layers.Layer):
     """Sum of `mlp(inputs)` over one axis, weighted by attention ("integrated attention", the supplement, section 1).
 
@@ -71,11 +90,22 @@ class Aggregate(keras.layers.Layer):
       attention: "feature" (a softmax over the axis for each feature), "neighbor" (one weight per element), or "none"
         (the plain sum of equation 1).
       unordered: see `SplitDense`.
+      gated: whether `mlp` is a `GatedMLP`.
     """
 
-    def __init__(self, hidden_units: int, units: int, *, attention: str, unordered: int | None = None, **kwargs):
+    def __init__(
+        self,
+        hidden_units: int,
+        units: int,
+        *,
+        attention: str,
+        unordered: int | None = None,
+        gated: bool = False,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
-        self.values = SplitMLP(hidden_units, units, unordered, name="values")
+        make = GatedMLP if gated else SplitMLP
+        self.values = make(hidden_units, units, unordered, name="values")
         num_scores = {"feature": units, "neighbor": 1, "none": 0}[attention]
         self.scores = SplitMLP(hidden_units, num_scores, unordered, name="scores") if num_scores else None
 
@@ -109,20 +139,31 @@ class GraphLayer(keras.layers.Layer):
       node_units: outputs of rho.
       attention: see `Aggregate`.
       unordered_edges: both directions of an edge have the same features, and come as one row.
+      gated: whether messages are products, which also reach z'_k by a linear map of their own.
     """
 
     def __init__(
-        self, *, hidden_units: int, units: int, node_units: int, attention: str, unordered_edges: bool = False, **kwargs
+        self,
+        *,
+        hidden_units: int,
+        units: int,
+        node_units: int,
+        attention: str,
+        unordered_edges: bool = False,
+        gated: bool = False,
+        **kwargs,
     ):
         super().__init__(**kwargs)
         # Number of the input that has a row for each unordered pair: the edges.
         of_phi, of_relation = (1, 0) if unordered_edges else (None, None)
-        self.phi = Aggregate(hidden_units, units, attention=attention, unordered=of_phi, name="phi")
+        self.phi = Aggregate(hidden_units, units, attention=attention, unordered=of_phi, gated=gated, name="phi")
         self.alpha = Aggregate(hidden_units, units, attention=attention, name="alpha")
         self.rho_entity = SplitMLP(hidden_units, node_units, name="rho_entity")
         self.rho_relation = SplitMLP(hidden_units, node_units, unordered=of_relation, name="rho_relation")
+        # The hidden layer of rho would mix products that have to be read one by one.
+        self.messages = keras.layers.Dense(node_units, use_bias=False, name="messages") if gated else None
 
-    def call(self, nodes, edges, valid) -> dict[str, tf.Tensor]:
+    def call(self, nodes, edges, valid, geometry=None) -> dict[str, tf.Tensor]:
         """Transforms a graph; equivariant to a permutation of its nodes.
 
         Args:
@@ -130,6 +171,7 @@ class GraphLayer(keras.layers.Layer):
           edges: z_ij, `[B, N, N, .]`, axis 1 the subject, axis 2 the object; or `[B, N (N + 1) / 2, .]`, a row for
             each of `unordered_pairs.indices`.
           valid: bool `[B, N]`; other nodes influence nothing.
+          geometry: the part of z_ij that depends on the direction, `[B, N, N, .]`, or None.
 
         Returns:
           nodes: `[B, N, node_units]`, z'_i; edges: `[B, N, N, node_units]`, z'_ij.
@@ -139,12 +181,16 @@ class GraphLayer(keras.layers.Layer):
         subjects, objects = nodes[:, :, tf.newaxis], nodes[:, tf.newaxis]
         not_self = ~tf.eye(nodes.shape[1], dtype=tf.bool)
         pair_mask = valid[:, :, tf.newaxis] & valid[:, tf.newaxis] & not_self
-        neighborhood, neighbor_weights = self.phi([subjects, edges, objects], pair_mask, axis=2)
+        directed = [] if geometry is None else [geometry]
+        neighborhood, neighbor_weights = self.phi([subjects, edges, objects, *directed], pair_mask, axis=2)
         graph, node_weights = self.alpha([nodes, neighborhood], valid, axis=1)
         graph = graph[:, tf.newaxis]  # [B, 1, units]
+        context = self.rho_entity([nodes, neighborhood, graph])
+        if self.messages is not None:
+            context += self.messages(neighborhood)
         return {
-            "nodes": self.rho_entity([nodes, neighborhood, graph]),
-            "edges": self.rho_relation([edges, subjects, objects, graph[:, tf.newaxis]]),
+            "nodes": context,
+            "edges": self.rho_relation([edges, subjects, objects, graph[:, tf.newaxis], *directed]),
             "neighbor_attention": tf.reduce_mean(neighbor_weights, axis=-1),
             "node_attention": tf.reduce_mean(node_weights, axis=-1),
         }

@@ -5,14 +5,20 @@ The paper, section 3.2 (A), (B), (C); the supplement, section 1.
 
 from __future__ import annotations
 
+import functools
+
+import numpy as np
 import tensorflow as tf
 
 from dsg_tf import boxes as box_lib
 from dsg_tf.data.roles import LABEL_OF, NUM_LABELS, OBJECT, SUBJECT
 from dsg_tf.keras import keras
+from dsg_tf.model.partner_keys import PartnerKeys
 
 # Log probability from which on it does not matter how improbable a partner is: an image may have one box only.
 NO_PARTNER = -10.0
+# A relation's scores are lowered by their largest before the exponential, but not so far that the floor becomes 0.
+MAX_SHIFT, MAX_EXPONENT = 60.0, 80.0
 
 
 def answers(role_logits, valid) -> dict[str, tf.Tensor]:
@@ -22,20 +28,29 @@ def answers(role_logits, valid) -> dict[str, tf.Tensor]:
       role_logits: float32 `[B, Q, N, 4]`; valid: bool `[B, N]`.
 
     Returns:
-      `subject_mask`, `object_mask` bool `[B, Q, N]`, empty only where no box is valid; `subject_scores`,
-      `object_scores` float32 `[B, Q, N]`: probabilities, 0 where not valid.
+      `role_probabilities` float32 `[B, Q, N, 4]`, 0 where not valid; `subject_mask`, `object_mask` bool `[B, Q, N]`,
+      empty only where no box is valid; `subject_scores`, `object_scores` float32 `[B, Q, N]`: probabilities of the
+      role.
     """
     valid = valid[:, tf.newaxis]
-    probabilities, label_of = tf.nn.softmax(role_logits), tf.argmax(role_logits, axis=-1)
-    result = {}
+    probabilities = tf.where(valid[..., tf.newaxis], tf.nn.softmax(role_logits), 0.0)
+    result = {"role_probabilities": probabilities}
     for role, label in LABEL_OF.items():
-        scores = tf.where(valid, probabilities[..., label], 0.0)
-        chosen = (label_of == label) & valid
+        scores = probabilities[..., label]
+        chosen = _is_largest(role_logits, label) & valid
         best = tf.argmax(tf.where(valid, scores, -1.0), axis=-1)
         best = tf.one_hot(best, scores.shape[-1], on_value=True, off_value=False) & valid
         result[f"{role}_mask"] = tf.where(tf.reduce_any(chosen, axis=-1, keepdims=True), chosen, best)
         result[f"{role}_scores"] = scores
     return result
+
+
+def _is_largest(logits, label: int):
+    """Whether `tf.argmax` over the last axis is `label`; without it, which is slow over so few numbers."""
+    values = tf.unstack(logits, axis=-1)
+    earlier = [values[label] > value for value in values[:label]]
+    later = [values[label] >= value for value in values[label + 1 :]]
+    return functools.reduce(tf.logical_and, earlier + later)
 
 
 class ReferringClassifier(keras.layers.Layer):
@@ -48,10 +63,22 @@ class ReferringClassifier(keras.layers.Layer):
       num_entities, num_relations: E, R.
       hidden_units: of both hidden layers.
       pair_units: size of the pair descriptors of a `PairTerm`; 0: none, as in the paper.
+      gated: whether the second layer sees `PartnerKeys` too; the paper's does not.
     """
 
-    def __init__(self, num_entities: int, num_relations: int, hidden_units: int, pair_units: int = 0, **kwargs):
+    def __init__(
+        self,
+        num_entities: int,
+        num_relations: int,
+        hidden_units: int,
+        pair_units: int = 0,
+        gated: bool = False,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
+        self.partner_keys = None
+        if gated:
+            self.partner_keys = PartnerKeys(num_entities, num_relations, hidden_units, name="partner_keys")
         self.pair_term = PairTerm(num_relations, pair_units, name="pair_term") if pair_units else None
         self.node = keras.layers.Dense(hidden_units, name="node")
         self.subject = keras.layers.Embedding(num_entities, hidden_units, "uniform", name="subject")
@@ -60,25 +87,41 @@ class ReferringClassifier(keras.layers.Layer):
         self.hidden = keras.layers.Dense(hidden_units, activation="relu", name="hidden")
         self.logits = keras.layers.Dense(NUM_LABELS, name="logits")
 
-    def call(self, encoded, queries):
+    def call(self, encoded, queries, skip_invalid: bool = False):
         """Answers queries.
 
         Args:
           encoded: `nodes` `[B, N, .]` and `valid` bool `[B, N]`; for a pair term `pairs` `[B, N, N, .]`.
           queries: int32 `[B, Q, 3]`, class triplets.
+          skip_invalid: whether to compute only as many boxes as the fullest image of the batch has, which XLA, with its
+            fixed shapes, cannot. Where a box is not valid, its logits have no meaning, either way.
 
         Returns:
           `role_logits` float32 `[B, Q, N, 4]`, and everything `answers` returns.
         """
-        logits = self._logits(encoded["nodes"], queries)
+        nodes, valid = encoded["nodes"], encoded["valid"]
+        logits = self._valid_logits(nodes, queries, valid) if skip_invalid else self._logits(nodes, queries)
         if self.pair_term is not None:
-            logits = self.pair_term(logits, encoded["pairs"], queries[..., 1], encoded["valid"])
-        return {"role_logits": logits, **answers(logits, encoded["valid"])}
+            logits = self.pair_term(logits, encoded["pairs"], queries[..., 1], valid)
+        return {"role_logits": logits, **answers(logits, valid)}
+
+    def _valid_logits(self, nodes, queries, valid):
+        """`_logits`; zeros take the place of boxes that no image of the batch needs."""
+        order = tf.argsort(tf.cast(valid, tf.int32), axis=1, direction="DESCENDING", stable=True)
+        count = tf.reduce_max(tf.reduce_sum(tf.cast(valid, tf.int32), axis=1))
+        logits = self._logits(tf.gather(nodes, order[:, :count], axis=1, batch_dims=1), queries)
+        logits = tf.pad(logits, [[0, 0], [0, 0], [0, valid.shape[1] - count], [0, 0]])
+        return tf.gather(logits, tf.argsort(order, axis=1), axis=2, batch_dims=1)
 
     def _logits(self, nodes, queries):
         query = self.subject(queries[..., 0]) + self.relation(queries[..., 1]) + self.object(queries[..., 2])
         first = tf.nn.relu(self.node(nodes)[:, tf.newaxis] + query[:, :, tf.newaxis])
-        return tf.cast(self.logits(self.hidden(first)), tf.float32)
+        if self.partner_keys is not None:
+            first = tf.concat([first, self.partner_keys(nodes, queries)], axis=-1)
+        # A matrix: TensorFlow makes one operation of its product, the bias and ReLU; not of a tensor of rank four.
+        logits = self.logits(self.hidden(tf.reshape(first, [-1, first.shape[-1]])))
+        shape = tf.concat([tf.shape(first)[:-1], [NUM_LABELS]], axis=0)
+        return tf.cast(tf.reshape(logits, shape), tf.float32)
 
 
 class PairTerm(keras.layers.Layer):
@@ -90,11 +133,13 @@ class PairTerm(keras.layers.Layer):
 
         subject_i += log sum_j exp(pair_ij + log p(j is the object))
 
-    and the same for objects, where p is the classifier's own probability.
+    and the same for objects, where p is the classifier's own probability. A pair's score depends on the query's
+    relation only: exponentials are taken once for each relation, and the sum is a product of a matrix and a vector.
     """
 
     def __init__(self, num_relations: int, units: int, **kwargs):
         super().__init__(autocast=False, **kwargs)  # Logits stay float32.
+        self.num_relations = num_relations
         self.relation = keras.layers.Embedding(num_relations, units, "uniform", name="relation")
 
     def call(self, role_logits, pairs, relations, valid):
@@ -108,23 +153,30 @@ class PairTerm(keras.layers.Layer):
         Returns:
           float32 `[B, Q, N, 4]`.
         """
-        factors = [tf.cast(value, self.compute_dtype) for value in (pairs, self.relation(relations))]
-        scores = tf.cast(tf.einsum("bijd,bqd->bqij", *factors), tf.float32)
         others = valid[:, :, tf.newaxis] & valid[:, tf.newaxis] & ~tf.eye(valid.shape[1], dtype=tf.bool)
-        others = others[:, tf.newaxis]
-        log_p = tf.nn.log_softmax(role_logits)
-        for_subject = _log_evidence(scores + log_p[..., OBJECT][:, :, tf.newaxis], others, axis=3)
-        for_object = _log_evidence(scores + log_p[..., SUBJECT][..., tf.newaxis], others, axis=2)
+        scores, shift = self._shifted_scores(pairs, others[:, tf.newaxis])
+        exponentials = tf.gather(tf.exp(scores), relations, axis=1, batch_dims=1)  # [B, Q, N, N]
+        shift = tf.gather(shift, relations, axis=1, batch_dims=1)[..., tf.newaxis]
+        # One improbable partner, and one for each box that is none.
+        improbable = 1.0 + tf.reduce_sum(tf.cast(~others, tf.float32), axis=2)[:, tf.newaxis]
+        floor = improbable * tf.exp(NO_PARTNER - shift)
+        p = tf.nn.softmax(role_logits)
+        for_subject = shift + tf.math.log(tf.linalg.matvec(exponentials, p[..., OBJECT]) + floor)
+        for_object = shift + tf.math.log(tf.linalg.matvec(exponentials, p[..., SUBJECT], transpose_a=True) + floor)
         zeros = tf.zeros_like(for_subject)
         return role_logits + tf.stack([zeros, for_subject, for_object, zeros], axis=-1)
 
-
-def _log_evidence(logs, mask, axis):
-    """`log sum exp` over `axis` where `mask`, never below `NO_PARTNER`."""
-    floor = tf.fill(tf.shape(tf.reduce_sum(logs, axis)), NO_PARTNER)
-    return tf.math.reduce_logsumexp(
-        tf.stack([tf.reduce_logsumexp(tf.where(mask, logs, NO_PARTNER), axis), floor]), axis=0
-    )
+    def _shifted_scores(self, pairs, others):
+        """Scores `[B, R, N, N]` less the largest of each relation `[B, R]`; far below where there is no pair."""
+        count, units = pairs.shape[2:]
+        rows = tf.reshape(tf.cast(pairs, self.compute_dtype), [-1, count * count, units])
+        table = tf.cast(self.relation(tf.range(self.num_relations)), self.compute_dtype)
+        scores = tf.cast(tf.matmul(table, rows, transpose_b=True), tf.float32)
+        scores = tf.reshape(scores, [-1, self.num_relations, count, count])
+        largest = tf.reduce_max(tf.where(others, scores, NO_PARTNER), axis=(2, 3))
+        shift = tf.stop_gradient(tf.minimum(largest, MAX_SHIFT))
+        scores = tf.minimum(scores - shift[..., tf.newaxis, tf.newaxis], MAX_EXPONENT)
+        return tf.where(others, scores, -np.inf), shift
 
 
 class BoxRefiner(keras.layers.Layer):

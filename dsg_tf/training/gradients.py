@@ -62,7 +62,7 @@ class Gradients:
         # Those of embeddings come as rows, several for one class: only their sum has the right norm.
         gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
         scalars = {f"loss/{name}": tf.stack([value, 1.0]) for name, value in {**terms, "total": total}.items()}
-        found, weights = metrics.referring_iou(outputs, batch), tf.cast(batch["query_mask"], tf.float32)
+        found, weights = metrics.referring_iou(outputs, batch), tf.cast(batch["query_holds"], tf.float32)
         for role in ROLES:
             total_iou = tf.reduce_sum(found[f"{role}_iou"] * weights)
             scalars[f"metric/{role}_iou"] = tf.stack([total_iou, tf.reduce_sum(weights)])

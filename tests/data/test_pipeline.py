@@ -111,6 +111,7 @@ def test_batches_have_the_promised_keys_shapes_and_types(tmp_path):
         "relations": ([b, t, 3], tf.int32),
         "queries": ([b, q, 3], tf.int32),
         "query_mask": ([b, q], tf.bool),
+        "query_holds": ([b, q], tf.bool),
         "subject_of": ([b, q, m], tf.bool),
         "object_of": ([b, q, m], tf.bool),
         "seed": ([b, 2], tf.int32),
@@ -193,6 +194,20 @@ def test_an_aspect_ratio_that_need_not_be_kept_is_lost(tmp_path):
 def test_resize_keeps_to_the_short_side_the_long_side_and_the_network(size, expected):
     image = network_input.resize(np.zeros([*size, 3], np.uint8), Resize((70, 96), short_side=60, long_side=90))
     assert tuple(image.shape[:2]) == expected
+
+
+def test_a_resize_is_that_of_tensorflow_without_its_copy_in_floats():
+    """At most one level in a thousand pixels rounds to the other side, and by one."""
+    rng = np.random.default_rng(0)
+    for size in ((300, 500), (61, 47), (20, 30), (64, 95)):
+        image = rng.integers(0, 256, [*size, 3], np.uint8)
+        how = Resize((70, 96), short_side=60, long_side=90)
+        found, image_size = network_input.pad(network_input.resize(image, how), how)
+        new_size = image_size.numpy().astype(int)
+        floats = tf.image.resize(tf.image.convert_image_dtype(image, tf.float32), new_size, antialias=True)
+        expected, _ = network_input.pad(floats, how)
+        difference = np.abs(found.numpy().astype(int) - expected.numpy())
+        assert difference.max() <= 1 and difference.mean() < 1e-3
 
 
 def test_resizing_to_the_same_size_changes_no_pixel(tmp_path):
@@ -395,6 +410,43 @@ def test_queries_are_sampled_without_replacement_each_with_all_its_boxes(tmp_pat
     assert len(truth) > 8 and all(0.6 < n / expected < 1.4 for n in counts.values())
 
 
+def test_a_share_of_the_queries_does_not_hold(tmp_path):
+    """Other relations of the same classes, each once, and now and then a class that is not in the image."""
+    scene = random_scene(8, num_boxes=6, num_relations=14)
+    truth = brute_force_questions(scene)
+    classes, class_pairs = set(scene.entities), {(subject, object_) for subject, _, object_ in truth}
+    settings = {"max_queries": 10, "contrastive_queries": 0.4, "num_entities": 7, "num_relations": 3}
+    spec = make_spec(flipped_relations=(), **settings)
+    for batch in train(write(tmp_path, [scene]), spec, 1, steps=30):
+        holds = batch["query_holds"][0]
+        assert batch["query_mask"].all() and holds.sum() == 6
+        answered = batch["subject_of"][0].any(1), batch["object_of"][0].any(1)
+        assert all((has_answer == holds).all() for has_answer in answered)
+        assert {tuple(triplet) for triplet in batch["queries"][0][holds]} <= set(truth)
+        contrastive = [tuple(triplet) for triplet in batch["queries"][0][~holds]]
+        assert not set(contrastive) & set(truth)
+        related = {t for t in contrastive if (t[0], t[2]) in class_pairs}
+        assert len(related) == 3 and all(0 <= t[1] < 3 for t in contrastive)
+        assert all({t[0], t[2]} - classes and {t[0], t[2]} & classes for t in contrastive if t not in related)
+    evaluated = evaluate(write(tmp_path, [scene]), make_spec(**settings | {"max_queries": 30}))
+    assert evaluated[0]["query_holds"].sum() == len(truth)
+
+
+def test_few_queries_that_hold_get_few_that_do_not(tmp_path):
+    scene = make_scene(boxes=[[0, 0, 5, 5], [9, 9, 15, 15]], entities=[0, 1], relations=[[0, LEFT, 1], [0, ABOVE, 1]])
+    spec = make_spec(contrastive_queries=0.5, num_entities=2, num_relations=3, flipped_relations=())
+    batch = train(write(tmp_path, [scene]), spec, 1)[0]
+    assert batch["query_holds"].sum() == 2 and batch["query_mask"].sum() == 3
+    assert batch["queries"][0, 2].tolist() == [0, RIGHT, 1]  # The only one; no class is absent.
+
+
+@pytest.mark.parametrize("num_boxes", [0, 2])
+def test_a_scene_without_queries_gets_none_that_do_not_hold(tmp_path, num_boxes):
+    scene = make_scene(boxes=[[0, 0, 5, 5]] * num_boxes, entities=[0] * num_boxes)
+    spec = make_spec(contrastive_queries=0.5, num_entities=2, num_relations=3)
+    assert not train(write(tmp_path, [scene]), spec, 1)[0]["query_mask"].any()
+
+
 def test_relations_are_sampled_without_replacement(tmp_path):
     scene = random_scene(9, num_boxes=6, num_relations=20)
     whole = {tuple(row) for row in scene.relations}
@@ -485,3 +537,5 @@ def test_impossible_arguments_are_refused(tmp_path):
         make_spec(flipped_relations=(1, 1))
     with pytest.raises(ValueError, match="color_jitter must be in 0..1, got 2"):
         make_spec(color_jitter=2)
+    with pytest.raises(ValueError, match=r"contrastive_queries must be in \[0, 1\), got 1"):
+        make_spec(contrastive_queries=1)

@@ -85,6 +85,7 @@ def batch(settings: Config, size: int, seed: int = 0, num_boxes: int = 5, num_re
         "relations": relations.astype(np.int32),
         "queries": (triplets * query_mask[:, None]).astype(np.int32),
         "query_mask": tile(query_mask),
+        "query_holds": tile(query_mask),
         "subject_of": roles[0] & box_mask & query_mask[:, None],
         "object_of": roles[1] & box_mask & query_mask[:, None],
         "seed": rng.integers(0, 2**31, [size, 2]).astype(np.int32),

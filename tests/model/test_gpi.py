@@ -19,9 +19,11 @@ NODES, EDGES = random(BATCH, COUNT, NODE_SIZE), random(BATCH, COUNT, COUNT, EDGE
 VALID = np.array([[True, True, False, True, True], [True, True, True, True, False]])
 
 
-def graph_layer(attention, unordered=False):
+def graph_layer(attention, unordered=False, gated=False):
     keras.utils.set_random_seed(0)
-    layer = gpi.GraphLayer(hidden_units=8, units=UNITS, node_units=3, attention=attention, unordered_edges=unordered)
+    layer = gpi.GraphLayer(
+        hidden_units=8, units=UNITS, node_units=3, attention=attention, unordered_edges=unordered, gated=gated
+    )
     layer(NODES, EDGES[(slice(None), *unordered_pairs.indices(COUNT))] if unordered else EDGES, VALID)
     for index, variable in enumerate(layer.trainable_variables):  # Biases too must take part.
         variable.assign_add(0.2 * random(*variable.shape, seed=index))
@@ -158,6 +160,37 @@ def test_permuting_nodes_permutes_the_results(attention):
         return value[:, :, order] if name in ("edges", "neighbor_attention") else value
 
     compare(layer(NODES, EDGES, VALID), permuted, take_first=permute)
+
+
+def test_gates_multiply_messages_by_their_sender_and_pass_them_on():
+    """With one neighbour, a message is all that its node gets."""
+    layer = graph_layer("none", gated=True)
+    pair = np.tile(np.arange(COUNT) < 2, [BATCH, 1])
+    found, _ = layer.phi([NODES[:, :1, None], EDGES[:, :1], NODES[:, None]], pair[:, None], axis=2)
+    message = layer.phi.values.gate([NODES[:, :1], EDGES[:, 0, 1:2], NODES[:, 1:2]]).numpy()
+    message *= NODES[:, 1:2] @ layer.phi.values.neighbor.kernel.numpy() + layer.phi.values.neighbor.bias.numpy()
+    own = layer.phi.values([NODES[:, :1], EDGES[:, 0, :1], NODES[:, :1]]).numpy()
+    np.testing.assert_allclose(found, message + own, atol=1e-5)
+    result = layer(NODES, EDGES, pair)["nodes"].numpy()[:, :1]
+    before = layer.messages.kernel.numpy()
+    layer.messages.kernel.assign(np.zeros_like(before))
+    without = layer(NODES, EDGES, pair)["nodes"].numpy()[:, :1]
+    np.testing.assert_allclose(result - without, message @ before, atol=1e-5)
+
+
+@pytest.mark.parametrize("gated", [False, True])
+def test_permuting_nodes_permutes_the_results_of_a_graph_with_geometry(gated):
+    geometry, order = random(BATCH, COUNT, COUNT, 2, seed=5), np.array([3, 0, 4, 1, 2])
+    layer = gpi.GraphLayer(hidden_units=8, units=UNITS, node_units=3, attention="feature", gated=gated)
+    plain = layer(NODES, EDGES, VALID, geometry)
+    both = lambda value: value[:, order][:, :, order]
+    permuted = layer(NODES[:, order], both(EDGES), VALID[:, order], both(geometry))
+    for name, value in plain.items():
+        value = value.numpy()
+        value = both(value) if name in ("edges", "neighbor_attention") else value[:, order]
+        np.testing.assert_allclose(value, permuted[name], atol=1e-5, err_msg=name)
+    turned = layer(NODES, EDGES, VALID, geometry.transpose(0, 2, 1, 3))
+    assert all(np.abs(turned[name] - plain[name]).max() > 1e-3 for name in ("nodes", "edges"))
 
 
 @ATTENTIONS

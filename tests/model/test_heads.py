@@ -36,6 +36,61 @@ def test_the_classifier_is_the_textbook_network_on_one_hot_vectors():
         np.testing.assert_allclose(logits[image, query, node], expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("pair_units", [0, 5])
+@pytest.mark.parametrize("counts", [(0, 0), (1, 4), (3, 2), (4, 4)])
+def test_leaving_out_boxes_that_are_not_valid_changes_no_answer(pair_units, counts):
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(0)
+    layer = heads.ReferringClassifier(ENTITIES, RELATIONS, HIDDEN, pair_units)
+    valid = np.stack([rng.permutation(np.arange(4) < count) for count in counts])
+    encoded = {"nodes": NODES, "valid": valid, "pairs": rng.normal(size=[2, 4, 4, 5]).astype(np.float32)}
+    layer(encoded, QUERIES)
+    for variable in layer.trainable_variables:
+        variable.assign(rng.normal(size=variable.shape))
+    all_boxes, found = (layer(encoded, QUERIES, skip_invalid=skip) for skip in (False, True))
+    assert found["role_logits"].shape == (2, 3, 4, roles.NUM_LABELS)
+    for name, value in all_boxes.items():
+        if name != "role_logits":
+            np.testing.assert_allclose(found[name], value, atol=1e-5, err_msg=name)
+    by_box = [np.moveaxis(outputs["role_logits"].numpy(), 2, 1)[valid] for outputs in (found, all_boxes)]
+    np.testing.assert_allclose(*by_box, rtol=1e-5, atol=1e-5)
+
+
+def test_the_probabilities_are_the_softmax_where_a_box_is_valid_and_zero_elsewhere():
+    logits, valid = RNG.normal(size=[2, 3, 4, roles.NUM_LABELS]).astype(np.float32), np.arange(8).reshape(2, 4) % 3 > 0
+    found = heads.answers(tf.constant(logits), tf.constant(valid))
+    expected = tf.nn.softmax(logits).numpy() * valid[:, np.newaxis, :, np.newaxis]
+    np.testing.assert_allclose(found["role_probabilities"], expected, atol=1e-6)
+    np.testing.assert_array_equal(found["subject_scores"], found["role_probabilities"][..., roles.SUBJECT])
+
+
+def test_of_equal_logits_the_first_role_is_the_box_s():
+    """As of `argmax`: all 256 patterns of four logits out of four values."""
+    logits = np.stack(np.meshgrid(*[np.arange(4.0)] * 4), axis=-1).reshape(1, 256, 1, 4).astype(np.float32)
+    found = heads.answers(tf.constant(np.repeat(logits, 2, axis=2)), tf.ones([1, 2], tf.bool))
+    for role, label in roles.LABEL_OF.items():
+        is_role = logits.argmax(-1)[0, :, 0] == label
+        np.testing.assert_array_equal(found[f"{role}_mask"].numpy()[0].all(-1), is_role)
+
+
+def test_the_gated_classifier_multiplies_nodes_by_keys_of_relation_and_partner():
+    keras.utils.set_random_seed(0)
+    layer = heads.ReferringClassifier(ENTITIES, RELATIONS, HIDDEN, gated=True)
+    layer(ENCODED, QUERIES)
+    products = layer.partner_keys(NODES, QUERIES).numpy()
+    assert products.shape == (2, 3, 4, 2 * HIDDEN)
+    for image, query in np.ndindex(2, 3):
+        subject, relation, object_ = QUERIES[image, query]
+        for role, partner, columns in (("subject", object_, slice(HIDDEN)), ("object", subject, slice(HIDDEN, None))):
+            node, of_relation, of_partner = layer.partner_keys.keys[role]
+            key = of_relation.embeddings.numpy()[relation] * of_partner.embeddings.numpy()[partner]
+            expected = NODES[image] @ node.kernel.numpy() * key
+            np.testing.assert_allclose(products[image, query][:, columns], expected, atol=1e-5)
+    logits = layer(ENCODED, QUERIES)["role_logits"].numpy()
+    layer.hidden.kernel.assign(layer.hidden.kernel.numpy() * (np.arange(3 * HIDDEN) < HIDDEN)[:, None])
+    assert np.abs(layer(ENCODED, QUERIES)["role_logits"] - logits).max() > 1e-2  # They reach the answer.
+
+
 def test_the_refiner_starts_as_the_identity():
     deltas, boxes = heads.BoxRefiner()(NODES, PROPOSALS)
     assert deltas.shape == boxes.shape == (2, 4, 4)
@@ -73,24 +128,56 @@ def test_results_are_float32_under_mixed_precision():
     np.testing.assert_allclose(results[2], PROPOSALS, atol=1e-5)  # Coordinates must not be rounded to 8 bits.
 
 
-def test_the_pair_term_is_the_literal_exchange():
+def literal_pair_term(role_logits, pairs, table, relations, valid):
+    """The exchange as it is written: a score for each query and pair, a sum of exponentials with its floor."""
+    scores = tf.einsum("bijd,bqd->bqij", pairs, tf.gather(table, relations))
+    others = (valid[:, :, np.newaxis] & valid[:, np.newaxis] & ~np.eye(valid.shape[1], dtype=bool))[:, np.newaxis]
+    log_p = tf.nn.log_softmax(role_logits)
+
+    def log_evidence(logs, axis):
+        known = tf.reduce_logsumexp(tf.where(others, logs, heads.NO_PARTNER), axis)
+        return tf.reduce_logsumexp(tf.stack([known, tf.fill(known.shape, heads.NO_PARTNER)]), axis=0)
+
+    for_subject = log_evidence(scores + log_p[..., roles.OBJECT][:, :, tf.newaxis], 3)
+    for_object = log_evidence(scores + log_p[..., roles.SUBJECT][..., tf.newaxis], 2)
+    zeros = tf.zeros_like(for_subject)
+    return role_logits + tf.stack([zeros, for_subject, for_object, zeros], axis=-1)
+
+
+@pytest.mark.parametrize("scale", [0.3, 3.0, 15.0], ids=lambda scale: f"scores of {scale}")
+def test_the_pair_term_is_the_literal_exchange_and_so_is_its_gradient(scale):
     rng = np.random.default_rng(1)
     layer = heads.PairTerm(RELATIONS, 5)
-    logits = rng.normal(size=[1, 2, 4, roles.NUM_LABELS]).astype(np.float32)
-    pairs = rng.normal(size=[1, 4, 4, 5]).astype(np.float32)
-    relations, valid = np.array([[2, 0]], np.int32), np.array([[True, True, False, True]])
+    logits = tf.constant(rng.normal(scale=4, size=[2, 6, 4, roles.NUM_LABELS]), tf.float32)
+    pairs = tf.constant(rng.normal(size=[2, 4, 4, 5]), tf.float32)
+    relations, valid = rng.integers(0, RELATIONS, [2, 6]).astype(np.int32), np.array([[1, 1, 0, 1], [0, 0, 1, 1]], bool)
     layer(logits, pairs, relations, valid)
-    layer.relation.set_weights([rng.normal(size=[RELATIONS, 5])])
-    found = layer(logits, pairs, relations, valid).numpy()
-    probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-    for query in range(2):
-        score = np.exp(pairs[0] @ layer.relation.embeddings.numpy()[relations[0, query]])
-        for i in np.flatnonzero(valid[0]):
-            partners = [j for j in np.flatnonzero(valid[0]) if j != i]
-            as_subject = sum(score[i, j] * probabilities[0, query, j, roles.OBJECT] for j in partners)
-            as_object = sum(score[j, i] * probabilities[0, query, j, roles.SUBJECT] for j in partners)
-            expected = logits[0, query, i] + [0, np.log(as_subject), np.log(as_object), 0]
-            np.testing.assert_allclose(found[0, query, i], expected, atol=2e-3)  # Of the floor for partners.
+    table = layer.relation.embeddings
+    table.assign(scale * rng.normal(size=table.shape))
+    weights = rng.normal(size=logits.shape).astype(np.float32)
+    results = []
+    for call in (layer, lambda *inputs: literal_pair_term(inputs[0], inputs[1], table, *inputs[2:])):
+        with tf.GradientTape() as tape:
+            tape.watch([logits, pairs])
+            found = call(logits, pairs, relations, valid)
+            total = tf.reduce_sum(weights * found)
+        gradients = tape.gradient(total, [logits, pairs, table])
+        results.append([found, *map(tf.convert_to_tensor, gradients)])
+    for fast, literal in zip(*results):
+        np.testing.assert_allclose(fast, literal, rtol=1e-4, atol=1e-4)
+
+
+def test_the_pair_term_is_finite_whatever_the_scores():
+    layer = heads.PairTerm(1, 1)
+    pairs = tf.constant([[[[0.0], [300.0]], [[-300.0], [0.0]]]])
+    arguments = (np.zeros([1, 1], np.int32), np.ones([1, 2], bool))
+    layer(tf.zeros([1, 1, 2, roles.NUM_LABELS]), pairs, *arguments)
+    layer.relation.set_weights([np.ones([1, 1])])
+    logits = tf.constant([[[[0.0, 90.0, -90.0, 0.0], [0.0, -90.0, 90.0, 0.0]]]])
+    with tf.GradientTape() as tape:
+        tape.watch([logits, pairs])
+        found = layer(logits, pairs, *arguments)
+    assert all(np.isfinite(value).all() for value in (found, *tape.gradient(found, [logits, pairs])))
 
 
 def test_the_pair_term_keeps_logits_in_float32():

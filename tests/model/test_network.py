@@ -16,7 +16,7 @@ SIGNATURE = {
     "image_size": tf.TensorSpec([None, 2], tf.float32),
     "queries": tf.TensorSpec([None, None, 3], tf.int32),
 }
-ANSWERS = ("role_logits", "subject_mask", "object_mask", "subject_scores", "object_scores")
+ANSWERS = ("role_logits", "role_probabilities", "subject_mask", "object_mask", "subject_scores", "object_scores")
 
 
 def make_network(**changes):
@@ -50,6 +50,11 @@ def network():
 @pytest.fixture(scope="module")
 def no_dsg_network():
     return make_network(model="no_dsg")
+
+
+@pytest.fixture(scope="module")
+def gated_network():
+    return make_network(gated_relations=True, relative_geometry=True)
 
 
 @pytest.fixture(scope="module")
@@ -171,14 +176,14 @@ def compiled_step(network):
 
 
 @pytest.mark.stack
-@pytest.mark.parametrize("kind", ["dsg", "no_dsg"])
+@pytest.mark.parametrize("kind", ["dsg", "no_dsg", "gated"])
 def test_a_train_step_moves_every_part(kind, request):
     """Also the smallest check that training works at all: steps on one batch lower its loss."""
-    model = request.getfixturevalue("network" if kind == "dsg" else "no_dsg_network")
+    model = request.getfixturevalue("network" if kind == "dsg" else f"{kind}_network")
     step = request.getfixturevalue("compiled_step") if kind == "dsg" else tf.function(make_step(model), autograph=False)
     batch, variables, start = matched_batch(model), model.trainable_variables, model.get_weights()
     terms, gradients, _ = step(batch)
-    assert tuple(terms) == (tiny.TERMS if kind == "dsg" else tiny.TERMS[:4])
+    assert tuple(terms) == (tiny.TERMS[:4] if kind == "no_dsg" else tiny.TERMS)
     assert all(value > 0 and np.isfinite(value) for value in terms.values())
     # Nothing reads the coarsest levels of the backbone and of the FPN.
     detector_names = {v.name for part in (model.detector.backbone, model.detector.decoder) for v in part.variables}

@@ -17,7 +17,7 @@ def test_parts_of_a_step_give_the_whole():
     model = tiny.model(settings)
     losses = build.build_losses(settings, model, tiny.NUM_RELATIONS)
     batch = tiny.batch(settings, 4)
-    batch["query_mask"] = tf.constant(
+    batch["query_mask"] = batch["query_holds"] = tf.constant(
         [[True, False, False], [True, True, False], [True, True, True], [True, True, False]]
     )
     found = []

@@ -114,8 +114,9 @@ def test_training_ids_are_those_of_the_batches(data_dir, tmp_path):
 def test_loss_goes_down(events):
     total = [float(events["loss/total"][step]) for step in range(1, STEPS + 1)]
     rpn = [float(events["loss/rpn_score"][step]) for step in range(1, STEPS + 1)]
-    for values in (total, rpn):
-        assert np.mean(values[-STEPS_PER_EPOCH:]) < 0.95 * np.mean(values[:STEPS_PER_EPOCH])
+    quarter = STEPS // 4  # Of an epoch, four batches, the sampling of proposals is louder than what is learned.
+    for values, factor in ((total, 0.95), (rpn, 0.7)):
+        assert np.mean(values[-quarter:]) < factor * np.mean(values[:quarter])
 
 
 def test_scalars_are_logged_at_every_step(events, trained):

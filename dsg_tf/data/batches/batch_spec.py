@@ -16,6 +16,8 @@ class BatchSpec:
       max_boxes, max_relations, max_queries: M, T and Q.
       flipped_relations: id of each relation in a mirrored image; empty: training does not flip.
       color_jitter: strength of the colour jitter in training, 0 to 1 (see `augment`).
+      contrastive_queries: share of the queries in training that do not hold (see `contrast`), 0 to below 1.
+      num_entities, num_relations: E and R, of which those are made.
     """
 
     resize: Resize
@@ -24,6 +26,9 @@ class BatchSpec:
     max_queries: int
     flipped_relations: tuple[int, ...] = ()
     color_jitter: float = 0.0
+    contrastive_queries: float = 0.0
+    num_entities: int = 1
+    num_relations: int = 1
 
     def __post_init__(self):
         for name in ("max_boxes", "max_relations", "max_queries"):
@@ -35,3 +40,5 @@ class BatchSpec:
             )
         if not 0 <= self.color_jitter <= 1:
             raise ValueError(f"BatchSpec.color_jitter must be in 0..1, got {self.color_jitter}")
+        if not 0 <= self.contrastive_queries < 1:
+            raise ValueError(f"BatchSpec.contrastive_queries must be in [0, 1), got {self.contrastive_queries}")

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from dsg_tf import boxes as box_ops
 from dsg_tf.data import records
-from dsg_tf.data.batches import augment, network_input
+from dsg_tf.data.batches import augment, contrast, network_input
 from dsg_tf.data.batches.batch_spec import BatchSpec
 
 
@@ -21,9 +21,9 @@ def for_training(record: tf.Tensor, spec: BatchSpec, key: tf.Tensor) -> dict[str
     """
     keys = tf.unstack(tf.random.experimental.stateless_split(key, num=5))
     scene = augment.random_flip(_parse(record), spec.flipped_relations, keys[0])
-    scene = _sample_queries(scene, spec.max_queries, keys[1])
+    scene = _sample_queries(scene, spec, keys[1])
     scene = _sample_relations(scene, spec.max_relations, keys[2])
-    scene = _keep_boxes(scene, spec.max_boxes)
+    scene = _add_contrastive(_keep_boxes(scene, spec.max_boxes))
     scene = _resize(scene, spec)
     scene["image"] = augment.color_jitter(scene["image"], spec.color_jitter, keys[3])
     seed = tf.random.stateless_uniform([2], keys[4], None, None, tf.int32)
@@ -40,7 +40,7 @@ def for_evaluation(record: tf.Tensor, spec: BatchSpec) -> dict[str, tf.Tensor]:
       tf.errors.InvalidArgumentError: when run, with the image's name: it has more of something than `spec` has room
         for.
     """
-    scene = _checked_to_fit(_parse(record), spec)
+    scene = _add_contrastive(_checked_to_fit(_parse(record), spec))
     return _pad(_resize(scene, spec), spec) | {"seed": tf.zeros([2], tf.int32), "example_mask": tf.constant(True)}
 
 
@@ -87,11 +87,25 @@ def _marks(rows, columns, shape):
     return tf.scatter_nd(cells, tf.ones_like(cells[:, 0]), shape) > 0
 
 
-def _sample_queries(scene, limit, key):
-    """At most `limit` queries, each subset equally likely."""
+def _sample_queries(scene, spec, key):
+    """At most `max_queries` queries, each subset equally likely; of them, as `contrastive`, those that do not hold."""
     names = ("queries", "subject_of", "object_of")
+    share = spec.contrastive_queries
+    limit = spec.max_queries - int(share * spec.max_queries)
     chosen = _sample(tf.shape(scene["queries"])[0], limit, key)
-    return scene | {name: tf.gather(scene[name], chosen) for name in names}
+    sampled = {name: tf.gather(scene[name], chosen) for name in names}
+    if not share:
+        return scene | sampled
+    wanted = tf.cast(tf.round(tf.cast(tf.size(chosen), tf.float32) * share / (1.0 - share)), tf.int32)
+    contrastive = contrast.draw(
+        scene["queries"],
+        scene["entities"],
+        tf.minimum(wanted, spec.max_queries - tf.size(chosen)),
+        tf.random.experimental.stateless_fold_in(key, 1),
+        num_entities=spec.num_entities,
+        num_relations=spec.num_relations,
+    )
+    return scene | sampled | {"contrastive": contrastive}
 
 
 def _sample_relations(scene, limit, key):
@@ -136,6 +150,20 @@ def _keep_boxes(scene, limit):
     }
 
 
+def _add_contrastive(scene):
+    """The queries of `contrastive` behind the others: no box is their subject or object."""
+    holds = tf.ones_like(scene["queries"][:, 0], tf.bool)
+    if "contrastive" not in scene:
+        return scene | {"query_holds": holds}
+    added = tf.shape(scene["contrastive"])[0]
+    rows = {name: [[0, added], [0, 0]] for name in ("subject_of", "object_of")}
+    return scene | {
+        "queries": tf.concat([scene["queries"], scene["contrastive"]], axis=0),
+        "query_holds": tf.pad(holds, [[0, added]]),
+        **{name: tf.pad(scene[name], widths) for name, widths in rows.items()},
+    }
+
+
 def _resize(scene, spec):
     """Resizes the image, and the boxes by exactly what the image was resized by."""
     image = network_input.resize(scene["image"], spec.resize)
@@ -159,6 +187,7 @@ def _pad(scene, spec):
         "relations": _pad_to(scene["relations"], [t, 3], value=-1),
         "queries": _pad_to(scene["queries"], [q, 3]),
         "query_mask": _pad_to(tf.ones_like(scene["queries"][:, 0], tf.bool), [q]),
+        "query_holds": _pad_to(scene["query_holds"], [q]),
         "subject_of": _pad_to(scene["subject_of"], [q, m]),
         "object_of": _pad_to(scene["object_of"], [q, m]),
     }

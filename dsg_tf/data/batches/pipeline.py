@@ -60,7 +60,8 @@ def train_batches(
       A data set of dicts: `image` uint8 `[B, H, W, 3]`; `image_size`, `original_size` float32 `[B, 2]`, (height,
       width); `true_boxes` float32 `[B, M, 4]`, network pixels; `box_mask` bool `[B, M]`; `entities` int32 `[B, M]`;
       `relations` int32 `[B, T, 3]`, -1 where padded; `queries` int32 `[B, Q, 3]`; `query_mask` bool `[B, Q]`;
-      `subject_of`, `object_of` bool `[B, Q, M]`; `seed` int32 `[B, 2]`.
+      `query_holds` bool `[B, Q]`, False for padded and for contrastive queries, which no box answers; `subject_of`,
+      `object_of` bool `[B, Q, M]`; `seed` int32 `[B, 2]`.
 
     Raises:
       ValueError: no files, or a negative or zero count.

@@ -59,6 +59,7 @@ def iou(first, second) -> np.ndarray:
 
 PER_QUERY = (
     "role_logits",
+    "role_probabilities",
     "subject_mask",
     "object_mask",
     "subject_scores",

@@ -21,13 +21,14 @@ class GraphMatcher(keras.layers.Layer):
     probabilities.
     """
 
-    def call(self, encoded, queries) -> dict[str, tf.Tensor]:
+    def call(self, encoded, queries, skip_invalid: bool = False) -> dict[str, tf.Tensor]:
         """Matches.
 
         Args:
           encoded: `entity_logits` `[B, N, E]`, `relation_logits` `[B, N, N, R]` (axis 1 the subject) and
             `valid` bool `[B, N]`.
           queries: int32 `[B, Q, 3]`, class triplets.
+          skip_invalid: as of `ReferringClassifier`; nothing here is worth it.
 
         Returns:
           `subject_mask`, `object_mask` bool `[B, Q, N]`, empty only where there are not two valid boxes;
