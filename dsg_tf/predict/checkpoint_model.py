@@ -35,6 +35,8 @@ class CheckpointModel:
             system answers with maps.
         """
         triplets = [query.ids(self._vocabulary) for query in query_lib.parse_all(queries)]
+        if network_input.is_animated_webp(encoded):
+            raise ValueError("an animated WebP, not a picture: give one of its frames")
         try:
             image, image_size, original_size = network_input.network_image(encoded, self._resize)
         except tf.errors.InvalidArgumentError as error:

@@ -5,17 +5,25 @@
 
 queries.json is {"photo.jpg": ["person, riding, horse", ...], ...}; queries.jsonl has such an object on every line.
 Run the same command again to go on after a kill. With --runner, Apache Beam does the work, past one machine.
+
+The exit code is 0 if all is answered, 3 if all is done and some images or queries have no answer (errors.jsonl in
+--output_dir names them), 1 after an error, as where nothing has an answer, or with --strict something has none.
 """
 
 from __future__ import annotations
 
 import os
+import sys
+from typing import Any
 
 from absl import app, flags
 
+from dsg_tf.predict import summary
 from dsg_tf.process import beam, command
 
 FLAGS = flags.FLAGS
+# Not 2, which shells and argument parsers have uses for.
+SOME_WITHOUT_ANSWER = 3
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -38,11 +46,18 @@ def define_flags(values: flags.FlagValues) -> None:
 
 def run() -> None:
     """The command `python -m dsg_tf.predict`, installed as `dsg-predict`."""
-    command.run("predict", define_flags, lambda: print(predict(FLAGS)), usage=__doc__, stoppable=False)
+    command.run("predict", define_flags, _main, usage=__doc__, stoppable=False)
 
 
-def predict(values: flags.FlagValues) -> str:
-    """Does what the flags say; returns what became of the images.
+def _main() -> None:
+    result = predict(FLAGS)
+    print(summary.text(result, FLAGS.output_dir))
+    if result["errors"]:
+        sys.exit(SOME_WITHOUT_ANSWER)
+
+
+def predict(values: flags.FlagValues) -> dict[str, Any]:
+    """Does what the flags say; returns what became of the images, see `shards.predict`.
 
     Raises:
       UsageError: the flags do not fit together.
@@ -59,7 +74,7 @@ def predict(values: flags.FlagValues) -> str:
         if not os.path.exists(values[name].value):
             raise FileNotFoundError(f"--{name}={values[name].value} is not there")
     runner = beam.from_flags(values)
-    from dsg_tf.predict import shards, summary
+    from dsg_tf.predict import shards
     from dsg_tf.predict.requests import ImageFolder, PreparedSplit
 
     requests: PreparedSplit | ImageFolder
@@ -67,7 +82,7 @@ def predict(values: flags.FlagValues) -> str:
         requests = PreparedSplit.load(values.data_dir, values.split)
     else:
         requests = ImageFolder.load(values.images, values.queries)
-    result = shards.predict(
+    return shards.predict(
         requests,
         values.saved_model,
         values.output_dir,
@@ -76,4 +91,3 @@ def predict(values: flags.FlagValues) -> str:
         strict=values.strict,
         beam=runner,
     )
-    return summary.text(result, values.output_dir)

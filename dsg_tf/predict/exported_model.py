@@ -51,7 +51,11 @@ def newest_version(path: str) -> str:
     if os.path.exists(os.path.join(path, "saved_model.pb")):
         return path
     names = os.listdir(path) if os.path.isdir(path) else []
-    versions = [name for name in names if name.isdigit() and os.path.exists(os.path.join(path, name, "saved_model.pb"))]
+    versions = [
+        name
+        for name in names
+        if name.isascii() and name.isdecimal() and os.path.exists(os.path.join(path, name, "saved_model.pb"))
+    ]
     if not versions:
         raise FileNotFoundError(
             f"--saved_model={path} has no saved_model.pb, nor versions 1/, 2/ ... with one: write "

@@ -1,9 +1,10 @@
 """Answers all requests into JSON-lines shards, so that a killed run can go on.
 
-A shard is one piece of work: `predictions-00000-of-00008.jsonl`, a line per image, written under a temporary name and
-renamed. `settings.json` is there from the start: what the directory holds the predictions of. `predictions.json`
-comes last: what became of the images. What a shard holds depends on the input, the model and the number of shards,
-not on what runs the work.
+A shard is one piece of work: `predictions-00000-of-00008.jsonl`, a line per image, which grows batch by batch under
+another name (`growing_file.py`): a kill loses a batch. `settings.json` is there from the start: what the directory
+holds the predictions of. `predictions.json` comes last: what became of the images; `errors.jsonl` before it, where
+something has no answer. What a shard holds depends on the input, the model and the number of shards, not on what runs
+the work.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import functools
 import glob
 import json
 import os
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -21,23 +23,27 @@ import tensorflow as tf
 
 from dsg_tf.predict.exported_model import ExportedModel, newest_version
 from dsg_tf.predict.requests import ImageFolder, PreparedSplit, Request
-from dsg_tf.predict.summary import Counts, error_lines, errors_of
-from dsg_tf.process import files, workers
+from dsg_tf.predict.summary import ERRORS_FILE, Counts, error_lines, error_rows, errors_of
+from dsg_tf.process import files, growing_file, workers
 from dsg_tf.process.beam import Beam
 
 SETTINGS_FILE, SUMMARY_FILE = "settings.json", "predictions.json"
+_LOADING = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True)
 class _Shard:
+    """A piece of work; its `len()` is the number of images that a killed run has not answered."""
+
     path: str
     requests: ImageFolder | PreparedSplit
     saved_model: str
     batch_size: int
     strict: bool
+    num_answered: int = 0
 
     def __len__(self) -> int:
-        return len(self.requests)
+        return len(self.requests) - self.num_answered
 
 
 def predict(
@@ -66,8 +72,8 @@ def predict(
       bytes, and images a second of the last call that did any.
 
     Raises:
-      ValueError: `output_dir` holds other predictions, nothing at all could be answered, the input does not fit, or an
-        error and `strict`.
+      ValueError: `output_dir` holds other predictions, another process writes there, nothing at all could be answered,
+        the input does not fit, or an error and `strict`.
       FileNotFoundError: there is no model.
     """
     saved_model = newest_version(saved_model)
@@ -80,7 +86,28 @@ def predict(
         "num_images": len(requests),
         "num_shards": num_shards,
     }
-    _claim(output_dir, settings)
+    if not os.path.exists(os.path.join(output_dir, files.LOCK)):
+        _refuse_others(output_dir, settings)  # First, so that no lock is left where there is something else.
+    with files.held(output_dir):
+        _claim(output_dir, settings)
+        summary = _predict(requests, saved_model, output_dir, settings, batch_size, strict, beam or workers.Local(1))
+    _refuse_errors(strict, ((kind, entry["first"][0]) for kind, entry in summary["errors"].items()))
+    if summary["errors"] and not summary["num_answered_images"]:
+        raise ValueError("\n".join(["nothing could be answered:", *error_lines(summary["errors"])]))
+    return summary
+
+
+def _predict(
+    requests: ImageFolder | PreparedSplit,
+    saved_model: str,
+    output_dir: str,
+    settings: dict[str, Any],
+    batch_size: int,
+    strict: bool,
+    runner: Beam | workers.Local,
+) -> dict[str, Any]:
+    """Does what is left to do; returns the content of `predictions.json`."""
+    num_shards = settings["num_shards"]
     shards = [
         _Shard(
             os.path.join(output_dir, f"predictions-{i:05d}-of-{num_shards:05d}.jsonl"),
@@ -91,28 +118,31 @@ def predict(
         )
         for i in range(num_shards)
     ]
-    to_do = [shard for shard in shards if not os.path.exists(shard.path)]
+    to_do = [
+        dataclasses.replace(
+            shard, num_answered=growing_file.num_lines(growing_file.unfinished_name(shard.path), batch_size)
+        )
+        for shard in shards
+        if not os.path.exists(shard.path)
+    ]
     if to_do or not os.path.exists(os.path.join(output_dir, SUMMARY_FILE)):
         start = time.perf_counter()
-        (beam or workers.Local(1)).run(
-            _write_shard, to_do, "predictions" if len(to_do) == num_shards else "predictions, the rest"
-        )
-        _write_summary(shards, settings, saved_model, sum(map(len, to_do)), time.perf_counter() - start)
+        left = sum(map(len, to_do))
+        runner.run(_write_shard, to_do, "predictions" if left == len(requests) else "predictions, the rest")
+        _write_summary(shards, settings, saved_model, left, time.perf_counter() - start)
     with open(os.path.join(output_dir, SUMMARY_FILE), encoding="utf-8") as file:
-        summary = json.load(file)
-    _refuse_errors(strict, ((kind, entry["first"][0]) for kind, entry in summary["errors"].items()))
-    if summary["errors"] and not summary["num_answered_images"]:
-        raise ValueError("\n".join(["nothing could be answered:", *error_lines(summary["errors"])]))
-    return summary
+        return json.load(file)
 
 
 def _write_shard(shard: _Shard) -> None:
     model = _load(shard.saved_model)
-    with files.atomic(shard.path) as temporary, open(temporary, "w", encoding="utf-8") as file:
-        for batch in _batches(shard.requests, shard.batch_size):
-            for line in model.lines(batch):
+    with growing_file.growing(shard.path, shard.batch_size) as file:
+        for batch in _batches(shard.requests.part(file.num_lines, len(shard.requests)), shard.batch_size):
+            lines = model.lines(batch)
+            for line in lines:
                 _refuse_errors(shard.strict, errors_of(line))
-                file.write(json.dumps(line) + "\n")
+            file.append(map(json.dumps, lines))
+            for _ in lines:
                 workers.count_image()
 
 
@@ -122,9 +152,14 @@ def _refuse_errors(strict: bool, errors: Iterable[tuple[str, str]]) -> None:
             raise ValueError(f"{kind}: {what} (--strict)")
 
 
-@functools.lru_cache(maxsize=1)
 def _load(saved_model: str) -> ExportedModel:
-    """Once a process: a worker writes many shards."""
+    """Once a process: a worker writes many shards, and some of Beam's workers are threads."""
+    with _LOADING:
+        return _loaded(saved_model)
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(saved_model: str) -> ExportedModel:
     return ExportedModel(saved_model)
 
 
@@ -149,11 +184,22 @@ def _fingerprint(saved_model: str) -> str:
 
 
 def _claim(output_dir: str, settings: dict[str, object]) -> None:
-    """Says what the directory is for, or checks that it is for this; removes what a killed run left half written.
+    """Says what the directory is for, or checks that it is for this; removes what a killed run left and nobody needs.
 
     Raises:
       ValueError: it holds other predictions, or something else.
     """
+    _refuse_others(output_dir, settings)
+    path = os.path.join(output_dir, SETTINGS_FILE)
+    if not os.path.exists(path):
+        files.write_json(path, settings)
+    for pattern in ("settings.tmp*", "predictions*.tmp*", "errors.tmp*", "predictions*.piece*"):
+        for left in glob.glob(os.path.join(glob.escape(output_dir), pattern)):
+            os.remove(left)
+
+
+def _refuse_others(output_dir: str, settings: dict[str, object]) -> None:
+    """Raises ValueError for a directory with other predictions, or something else."""
     path = os.path.join(output_dir, SETTINGS_FILE)
     if os.path.exists(path):
         with open(path, encoding="utf-8") as file:
@@ -168,26 +214,28 @@ def _claim(output_dir: str, settings: dict[str, object]) -> None:
                 f"--output_dir={output_dir} holds other predictions: {'; '.join(differing)}. Choose "
                 "another directory, or remove this one"
             )
-    elif os.path.isdir(output_dir) and os.listdir(output_dir):
+        return
+    names = sorted(os.listdir(output_dir)) if os.path.isdir(output_dir) else []
+    others = [name for name in names if name != files.LOCK and not name.startswith("settings.tmp")]
+    if others:
         raise ValueError(
-            f"--output_dir={output_dir} holds something else than predictions: "
-            f"{', '.join(sorted(os.listdir(output_dir))[:3])}. Choose another directory"
+            f"--output_dir={output_dir} holds something else than predictions: {', '.join(others[:3])}. Choose another "
+            "directory"
         )
-    else:
-        files.write_json(path, settings)
-    half_written = os.path.join(glob.escape(output_dir), "predictions*")
-    for left in glob.glob(half_written + ".tmp*") + glob.glob(half_written + ".piece"):
-        os.remove(left)
 
 
 def _write_summary(shards: Sequence[_Shard], settings, saved_model: str, num_images: int, seconds: float) -> None:
-    counts = Counts()
+    counts, errors = Counts(), []
     for shard in shards:
         with open(shard.path, encoding="utf-8") as file:
-            for line in file:
-                counts.add(json.loads(line))
+            for line in map(json.loads, file):
+                counts.add(line)
+                errors += [json.dumps(row) + "\n" for row in error_rows(line)]
+    output_dir = os.path.dirname(shards[0].path)
+    if errors:
+        files.write_text(os.path.join(output_dir, ERRORS_FILE), "".join(errors))
     files.write_json(
-        os.path.join(os.path.dirname(shards[0].path), SUMMARY_FILE),
+        os.path.join(output_dir, SUMMARY_FILE),
         {
             **settings,
             "saved_model_path": os.path.abspath(saved_model),

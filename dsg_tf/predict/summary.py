@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ KINDS = {
     "bad_image": "the model cannot read the image",
     "bad_query": "the query is not of three parts, or has a word that the model does not know",
 }
+ERRORS_FILE = "errors.jsonl"
 _NAMED = 5
 
 
@@ -40,23 +42,31 @@ class Counts:
 
 def errors_of(line: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """(kind, a sentence that names the image and the query) for all that is wrong with an image and its queries."""
+    for row in error_rows(line):
+        query = f", query {row['query']!r}" if "query" in row else ""
+        yield row["kind"], f"{row['image']}{query}: {row['message']}"
+
+
+def error_rows(line: dict[str, Any]) -> Iterator[dict[str, str]]:
+    """The lines of `errors.jsonl` for an image: `image`, `query` if it is the query's fault, `kind`, `message`."""
     if "error" in line:
-        yield line["error"]["kind"], f"{line['image']}: {line['error']['message']}"
+        yield {"image": line["image"], **line["error"]}
     for answer in line.get("answers", []):
         if "error" in answer:
-            yield answer["error"]["kind"], f"{line['image']}, query {answer['query']!r}: {answer['error']['message']}"
+            yield {"image": line["image"], "query": answer["query"], **answer["error"]}
 
 
 def text(summary: dict[str, Any], output_dir: str) -> str:
     """The content of `predictions.json` for people."""
-    run = summary["last_run"]
+    run, errors = summary["last_run"], summary["errors"]
     rate = f", {run['images_per_second']:.1f} images/s" if run["images"] else ""
     return "\n".join(
         [
             f"{output_dir}: {summary['num_answered_images']} of {summary['num_images']} images, "
             f"{summary['num_answered_queries']} of their {summary['num_queries']} queries answered in "
             f"{summary['num_shards']} files, {summary['bytes'] / 2**20:.1f} MiB{rate}",
-            *error_lines(summary["errors"]),
+            *error_lines(errors),
+            *([f"all that has no answer: {os.path.join(output_dir, ERRORS_FILE)}"] if errors else []),
         ]
     )
 

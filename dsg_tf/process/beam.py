@@ -6,16 +6,17 @@ how, for example `--setup_file=./setup.py`.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import os
 import pickle
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from absl import app, flags
 
-from dsg_tf.process import files
+from dsg_tf.process import error_sentences, files
 from dsg_tf.process.progress import Progress
 from dsg_tf.process.workers import SomePiece
 
@@ -41,11 +42,16 @@ class Beam:
         self._pipeline_options()
 
     def run(self, function: Callable[[SomePiece], None], pieces: Sequence[SomePiece], what: str) -> None:
-        """As `workers.Local.run`; the progress counts whole pieces."""
+        """As `workers.Local.run`; the progress counts whole pieces.
+
+        Raises:
+          ValueError: what a worker said to users; runners make of it what they like.
+        """
         if not pieces:
             return
         paths = [os.path.splitext(piece.path)[0] + ".piece" for piece in pieces]
         done = lambda: sum(len(piece) for piece in pieces if os.path.exists(piece.path))
+        _remove(map(_error_path, paths))
         try:
             # A pipeline's description goes through the runner's API, which may take only a few MB: so it has the names
             # of files, and each worker reads its own pieces.
@@ -54,9 +60,14 @@ class Beam:
                     pickle.dump(piece, file)
             with Progress(what, sum(map(len, pieces)), done):
                 self._run_pipeline(functools.partial(_run_piece, function), paths)
+        except Exception as error:
+            told = next(filter(os.path.exists, map(_error_path, paths)), None)
+            if told is None:
+                raise
+            with open(told, encoding="utf-8") as file:
+                raise ValueError(file.read()) from error
         finally:
-            for path in filter(os.path.exists, paths):
-                os.remove(path)
+            _remove([*paths, *map(_error_path, paths)])
 
     def _run_pipeline(self, function: Callable[[str], None], paths: list[str]) -> None:
         beam = _import_beam(self.runner)
@@ -104,7 +115,23 @@ def from_flags(values: flags.FlagValues) -> Beam | None:
 def _run_piece(function: Callable, path: str) -> None:
     with open(path, "rb") as file:
         piece = pickle.load(file)
-    function(piece)
+    try:
+        function(piece)
+    except Exception as error:
+        if error_sentences.is_for_users(error):
+            files.write_text(_error_path(path), error_sentences.sentence(error))
+        raise
+
+
+def _error_path(path: str) -> str:
+    """Where a worker says what is wrong with a piece."""
+    return f"{path}.error"
+
+
+def _remove(paths: Iterable[str]) -> None:
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(path)
 
 
 def _import_beam(runner: str):

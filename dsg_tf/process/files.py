@@ -11,6 +11,8 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+LOCK = "lock"
+
 
 @contextlib.contextmanager
 def atomic(path: str) -> Iterator[str]:
@@ -45,17 +47,21 @@ def write_json(path: str, value: Any) -> None:
 
 
 @contextlib.contextmanager
-def held(directory: str) -> Iterator[None]:
+def held(directory: str, lock: str = LOCK) -> Iterator[None]:
     """Keeps other processes from holding `directory` inside the block; makes it where it is not there.
 
     The lock is the kernel's: it ends with the process, however that ends. The file `lock` stays and tells who was last.
+
+    Args:
+      directory: what is held.
+      lock: name of the file; those who hold by another name may do so at once.
 
     Raises:
       ValueError: another process holds it; names the process and its machine.
       OSError: the directory cannot be made or written to.
     """
     os.makedirs(directory, exist_ok=True)
-    path = os.path.join(directory, "lock")
+    path = os.path.join(directory, lock)
     with open(path, "a+b", buffering=0) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,7 +1,7 @@
 """Runs a function over pieces of work on the cores of this machine; `beam.py` does the same past one machine.
 
 A piece becomes one file. The function is a module's, so that other processes find it by its name; it writes the file
-under a temporary name, renames it, and calls `count_image` on the way.
+under another name, renames it, and calls `count_image` on the way.
 """
 
 from __future__ import annotations

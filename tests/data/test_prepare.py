@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -41,8 +42,8 @@ def run(arguments):
 
 
 def content(folder):
-    """{file name: bytes} of a folder."""
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    """{file name: bytes} of a folder, without the lock."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "train.lock"}
 
 
 def examples(folder, split):
@@ -114,7 +115,7 @@ def test_info_counts_the_split(tmp_path):
             "no_relationship": {"count": 1, "first": ["001.png"]},
         },
     }
-    assert sorted(os.listdir(tmp_path / "out")) == [
+    assert sorted(content(tmp_path / "out")) == [
         "dataset_info.json",
         "train-00000-of-00002.tfrecord",
         "train-00001-of-00002.tfrecord",
@@ -140,6 +141,12 @@ def test_a_killed_run_goes_on_and_writes_the_same_bytes(tmp_path):
     _wait_until(lambda: (len(list(killed.glob(shards))) == 3 and list(killed.glob(begun))) or process.poll())
     workers = _children(process.pid)
     assert len(workers) >= 2
+    before = content(killed)
+    message = f"^{killed} is in use by process {process.pid} on {socket.gethostname()}$"
+    for changes in ({}, {"overwrite": True}):
+        with pytest.raises(ValueError, match=message):
+            run(command(source, killed, num_shards=4, **changes))
+    assert {name: killed.joinpath(name).read_bytes() for name in before} == before
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     _wait_until(lambda: not any(map(_is_running, workers)))
@@ -212,7 +219,7 @@ def test_shards_of_a_killed_run_with_other_arguments_are_refused(source, tmp_pat
     with pytest.raises(PreparationError, match="num_shards 2, now 3"):
         run(command(source, out, num_shards=3))
     run(command(source, out, num_shards=3, overwrite=True))
-    assert sorted(os.listdir(out))[1:] == [f"train-0000{i}-of-00003.tfrecord" for i in range(3)]
+    assert sorted(content(out))[1:] == [f"train-0000{i}-of-00003.tfrecord" for i in range(3)]
 
 
 def test_splits_share_a_directory_and_a_vocabulary(source, tmp_path):
@@ -246,7 +253,7 @@ def test_a_split_of_which_nothing_survives_is_an_error(tmp_path):
     source = write_referring_relationships(tmp_path / "raw", good_annotations(6), images=["x.png"])
     with pytest.raises(PreparationError, match="(?s)split train can.*missing_image 6: .*001"):
         run(command(source, tmp_path / "out"))
-    assert os.listdir(tmp_path / "out") == []
+    assert content(tmp_path / "out") == {}
 
 
 @pytest.mark.parametrize(

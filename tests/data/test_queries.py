@@ -1,5 +1,7 @@
 """Queries in words."""
 
+import time
+
 import pytest
 
 from dsg_tf.data import queries
@@ -58,3 +60,26 @@ def test_names_with_commas_make_a_query():
     vocabulary = Vocabulary(("sign, round", "dog"), ("on", "left, behind"))
     query = Query.of_words("sign, round", "left, behind", "dog")
     assert (query.text, query.problem, query.ids(vocabulary)) == ("sign, round, left, behind, dog", "", (0, 1, 1))
+
+
+def test_a_name_is_looked_up_alone():
+    assert queries.look_up("relation", "  LEFT  behind", VOCABULARY.relations) == 5
+    with pytest.raises(ValueError, match="^unknown subject 'red rubber cub': did you mean 'red rubber cube'[?]$"):
+        queries.look_up("subject", "red rubber cub", VOCABULARY.entities)
+
+
+def test_errors_stay_short_and_cheap_whatever_is_asked():
+    names = tuple(f"{color} thing number {number}" for number in range(512) for color in "abcdefgh")
+    begin = time.process_time()
+    for word in ("x" * 2**20, "thing " * 200_000):
+        with pytest.raises(ValueError, match="^unknown object '.{60}'[.]{3}; the vocabulary has a thing") as caught:
+            queries.look_up("object", word, names)
+        assert len(str(caught.value)) < 3000 and "and 3996 more" in str(caught.value)
+    with pytest.raises(ValueError, match="three parts") as caught:
+        Query.parse("x" * 2**20).ids(VOCABULARY)
+    assert len(str(caught.value)) < 300
+    assert time.process_time() - begin < 1
+    begin = time.process_time()
+    for number in range(100):
+        assert queries.look_up("object", f"h thing number {number}", names) == 8 * number + 7
+    assert time.process_time() - begin < 0.1

@@ -1,29 +1,37 @@
 """Batch inference: the exported model's answers for every image, whatever is wrong with the others."""
 
+import contextlib
+import importlib.util
 import json
 import os
+import pathlib
 import shutil
 import signal
-import subprocess
-import sys
+import socket
+import threading
 import time
 
+import commands
 import numpy as np
 import pytest
 import tensorflow as tf
 import tiny_data
 from absl import app, flags
-from paths import ROOT
 
 from dsg_tf.data.problems import PreparationError
 from dsg_tf.data.roles import QUERY_PARTS, ROLES
 from dsg_tf.predict import command
 from dsg_tf.predict import exported_model as exported_lib
 from dsg_tf.predict import shards as run_lib
+from dsg_tf.predict import summary as summary_lib
 from dsg_tf.predict.requests import ImageFolder, PreparedSplit
 
 QUERIES = ["red square, left, blue disc", "Blue  Disc,above, green square"]
 NUM_IMAGES = 7
+needs_pipes = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+needs_beam = pytest.mark.skipif(
+    importlib.util.find_spec("apache_beam") is None, reason="needs Apache Beam: pip install -e '.[beam]'"
+)
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +59,11 @@ def _photos(tmp_path):
 
 
 def run(**arguments) -> str:
+    """What the command prints; it runs in this process."""
     values = flags.FlagValues()
     command.define_flags(values)
     values(["predict", *[f"--{name}={value}" for name, value in arguments.items()]])
-    return command.predict(values)
+    return summary_lib.text(command.predict(values), values.output_dir)
 
 
 def asked(path, queries) -> str:
@@ -64,8 +73,11 @@ def asked(path, queries) -> str:
 
 
 def lines(folder) -> list[dict]:
-    paths = sorted(path for path in os.listdir(folder) if path.endswith(".jsonl"))
-    return [json.loads(line) for path in paths for line in open(os.path.join(folder, path), encoding="utf-8")]
+    return [line for path in sorted(pathlib.Path(folder).glob("predictions-*.jsonl")) for line in rows(path)]
+
+
+def rows(path: pathlib.Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def summary(folder) -> dict:
@@ -107,6 +119,7 @@ def test_predictions_are_the_answers_of_the_model(saved_model, data_dir, tmp_pat
     out = str(tmp_path / "out")
     printed = run(saved_model=saved_model, data_dir=data_dir, split="test", output_dir=out, num_shards=3, batch_size=2)
     assert sorted(os.listdir(out)) == [
+        "lock",
         *[f"predictions-0000{i}-of-00003.jsonl" for i in range(3)],
         "predictions.json",
         "settings.json",
@@ -226,6 +239,11 @@ def test_what_is_wrong_stays_with_its_image_and_query(saved_model, photos, tmp_p
         "missing_image": 2,
     }
     assert "test4.png, query 'zebra, left, red disc': unknown subject: zebra" in printed
+    errors = rows(tmp_path / "bad" / "errors.jsonl")
+    assert len(errors) == 8 and printed.endswith(f"all that has no answer: {tmp_path}/bad/errors.jsonl")
+    assert {"image": "test1.png", "kind": "bad_image", "message": "is damaged"} in errors
+    assert [error["query"] for error in errors if error["kind"] == "bad_query"] == wrong
+    assert not (tmp_path / "good" / "errors.jsonl").exists()
 
     for output_dir in ("bad", "strict"):  # Finished before, and new.
         with pytest.raises(ValueError, match=r"^bad_image: test1.png: is damaged \(--strict\)"):
@@ -245,49 +263,117 @@ def test_what_is_wrong_stays_with_its_image_and_query(saved_model, photos, tmp_p
         )
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
-def test_a_killed_command_goes_on_with_the_shards_that_are_missing(saved_model, photos, tmp_path):
+@pytest.mark.process
+def test_the_exit_code_tells_whether_all_has_an_answer(saved_model, photos, tmp_path):
+    arguments = {"saved_model": saved_model, "images": photos, "output_dir": tmp_path / "out"}
+    for queries, code, counts in (
+        ({"test0.png": [QUERIES[0], "zebra, left, red disc"]}, 3, "1 of 1 images, 1 of their 2 queries"),
+        ({"test0.png": QUERIES, "lost.png": QUERIES}, 3, "1 of 2 images, 2 of their 2 queries"),
+        ({"lost.png": QUERIES}, 1, None),
+        ({"test0.png": QUERIES}, 0, "1 of 1 images, 2 of their 2 queries"),
+    ):
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        done = commands.run("dsg_tf.predict", **arguments, queries=asked(tmp_path / "queries.json", queries))
+        assert done.returncode == code and "Traceback" not in done.stderr, done.stderr
+        assert counts in done.stdout if counts else "predict: nothing could be answered" in done.stderr
+    # Finished, and all is answered.
+    again = commands.run("dsg_tf.predict", **arguments, queries=tmp_path / "queries.json", strict=True)
+    assert again.returncode == 0
+
+
+@contextlib.contextmanager
+def stuck_at(image: pathlib.Path):
+    """Who reads the image waits, as for a writer of a pipe, until the function that this yields is called."""
+    content = image.read_bytes()
+    image.unlink()
+    os.mkfifo(image)
+    yield lambda: image.write_bytes(content)
+    image.unlink()
+    image.write_bytes(content)
+
+
+def wait_for(condition, process):
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None and time.monotonic() < deadline, process.stderr.read()
+        time.sleep(0.05)
+
+
+@needs_pipes
+@pytest.mark.process
+def test_a_killed_command_loses_the_batch_at_hand(saved_model, photos, tmp_path, monkeypatch):
     queries = asked(tmp_path / "queries.json", {f"test{i}.png": QUERIES for i in range(NUM_IMAGES)})
-    arguments = {"saved_model": saved_model, "images": photos, "queries": queries, "num_shards": 3, "batch_size": 1}
+    arguments = {"saved_model": saved_model, "images": photos, "queries": queries, "num_shards": 2, "batch_size": 2}
     run(**arguments, output_dir=tmp_path / "whole")
 
-    # Reading a pipe waits for a writer: the command stops in the middle of the second shard.
-    stuck, killed = photos / "test3.png", tmp_path / "killed"
-    image = stuck.read_bytes()
-    stuck.unlink()
-    os.mkfifo(stuck)
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "dsg_tf.predict",
-            *[f"--{name}={value}" for name, value in arguments.items()],
-            f"--output_dir={killed}",
-        ],
-        cwd=ROOT,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 120
-    while not list(killed.glob("predictions-00001-of-00003.tmp*")):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    first = killed / "predictions-00000-of-00003.jsonl"
-    assert list(killed.glob("*.jsonl")) != [first] and not (killed / "predictions.json").exists()
+    # The shards have the images 0 to 2 and 3 to 6: the kill is in the second batch of the second.
+    killed = tmp_path / "killed"
+    first, second = killed / "predictions-00000-of-00002.jsonl", killed / "predictions-00001-of-00002.unfinished"
+    with stuck_at(photos / "test6.png"), commands.start("dsg_tf.predict", **arguments, output_dir=killed) as process:
+        wait_for(lambda: second.exists() and second.read_bytes().count(b"\n") == 2, process)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    assert not (killed / "predictions.json").exists()
+    with open(second, "ab") as file:  # A kill may come in the middle of a write.
+        file.write(b'{"image": "test5.png", "answers": []}\n{"image": "te')
 
-    stuck.unlink()
-    stuck.write_bytes(image)
-    written = first.stat().st_mtime_ns
+    answered, written = [], first.stat().st_mtime_ns
+    lines_of = exported_lib.ExportedModel.lines
+
+    def counted_lines(self, requests):
+        answered.extend(request.image_id for request in requests)
+        return lines_of(self, requests)
+
+    monkeypatch.setattr(exported_lib.ExportedModel, "lines", counted_lines)
     run(**arguments, output_dir=killed)
-    assert first.stat().st_mtime_ns == written
-    for name in ("settings.json", *[f"predictions-0000{i}-of-00003.jsonl" for i in range(3)]):
+    assert answered == ["test5.png", "test6.png"] and first.stat().st_mtime_ns == written
+    for name in ("settings.json", *[f"predictions-0000{i}-of-00002.jsonl" for i in range(2)]):
         assert (killed / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert sorted(os.listdir(killed)) == sorted(os.listdir(tmp_path / "whole"))
     counted = summary(killed)
-    assert counted["num_answered_images"] == NUM_IMAGES and counted["last_run"]["images"] == 5
+    assert counted["num_answered_images"] == NUM_IMAGES and counted["last_run"]["images"] == 2
     run(**arguments, output_dir=killed)  # There is nothing left to do.
-    assert summary(killed) == counted
+    assert summary(killed) == counted and len(answered) == 2
+
+
+@needs_pipes
+@pytest.mark.process
+@pytest.mark.parametrize("runner", [None, pytest.param("DirectRunner", marks=needs_beam)])
+def test_a_second_command_is_refused_while_the_first_works(runner, saved_model, photos, tmp_path):
+    queries = asked(tmp_path / "queries.json", {f"test{i}.png": QUERIES for i in range(NUM_IMAGES)})
+    out = tmp_path / "out"
+    arguments = {"saved_model": saved_model, "images": photos, "queries": queries, "output_dir": out, "batch_size": 2}
+    beam = {"runner": runner} if runner else {}
+    with stuck_at(photos / "test6.png") as let_go, commands.start("dsg_tf.predict", **arguments, **beam) as process:
+        growing = out / "predictions-00000-of-00001.unfinished"
+        wait_for(lambda: growing.exists() and growing.read_bytes().count(b"\n") == 6, process)
+        before = sorted(os.listdir(out))
+        second = commands.run("dsg_tf.predict", **arguments)
+        holder = f"process {process.pid} on {socket.gethostname()}"
+        assert (second.returncode, second.stderr) == (1, f"predict: {out} is in use by {holder}\n")
+        assert sorted(os.listdir(out)) == before
+        let_go()
+        assert process.wait() == 0
+    assert len(lines(out)) == NUM_IMAGES
+    run(**arguments)  # Nobody holds it any more.
+
+
+def test_threads_of_one_process_load_the_model_once(monkeypatch):
+    loaded = []
+
+    def load(path):
+        time.sleep(0.1)
+        loaded.append(path)
+
+    monkeypatch.setattr(run_lib, "ExportedModel", load)
+    run_lib._loaded.cache_clear()
+    threads = [threading.Thread(target=run_lib._load, args=("exported",)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    run_lib._loaded.cache_clear()
+    assert loaded == ["exported"]
 
 
 def test_other_settings_and_other_directories_are_refused(saved_model, data_dir, tmp_path):

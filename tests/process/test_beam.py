@@ -3,8 +3,10 @@
 import importlib.util
 import json
 import os
+import re
 import sys
 
+import commands
 import pytest
 import tiny_data
 from absl import app, flags
@@ -36,11 +38,11 @@ def _parsed(define_flags, arguments) -> flags.FlagValues:
 
 
 def content(folder) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if "lock" not in path.name}
 
 
 def shared(folder) -> dict[str, bytes]:
-    """The content, without the times in the summary."""
+    """The content, without the lock and the times in the summary."""
     result = content(folder)
     described = json.loads(result.pop("predictions.json"))
     assert described.pop("last_run")["images"] == NUM_IMAGES + 1
@@ -57,25 +59,67 @@ def test_the_direct_runner_prepares_the_same_files(tmp_path):
     assert len(content(tmp_path / "beam")) == 4 + 1
 
 
-@needs_beam
-def test_the_direct_runner_predicts_the_same_files(exported, tmp_path):
+@pytest.fixture(name="requests")
+def _requests(exported, tmp_path):
+    """Flags of `dsg_tf.predict`; half of the queries and one image have no answer."""
     queries = {f"{i}.png": ["red square, left, blue disc", "zebra, above, red disc"] for i in range(NUM_IMAGES)}
     os.mkdir(tmp_path / "photos")
     for i, name in enumerate(queries):
         (tmp_path / "photos" / name).write_bytes(tiny_data.draw("test", i).image)
     with open(tmp_path / "queries.json", "w", encoding="utf-8") as file:
         json.dump({**queries, "lost.png": []}, file)
-    arguments = {
+    return {
         "saved_model": exported,
         "images": tmp_path / "photos",
         "queries": tmp_path / "queries.json",
         "num_shards": 3,
         "batch_size": 2,
     }
-    predict(**arguments, output_dir=tmp_path / "local")
-    predict(**arguments, output_dir=tmp_path / "beam", runner="DirectRunner")
+
+
+@needs_beam
+def test_the_direct_runner_predicts_the_same_files(requests, tmp_path):
+    predict(**requests, output_dir=tmp_path / "local")
+    predict(**requests, output_dir=tmp_path / "beam", runner="DirectRunner")
     assert shared(tmp_path / "beam") == shared(tmp_path / "local")
-    assert len(content(tmp_path / "beam")) == 3 + 2
+    assert len(content(tmp_path / "beam")) == 3 + 3
+
+
+RUNNING_MODES = ("in_memory", "multi_threading", "multi_processing")
+
+
+def direct_runner(running_mode) -> dict[str, str]:
+    """Flags."""
+    return {"runner": "DirectRunner", "beam_options": f"--direct_num_workers=2 --direct_running_mode={running_mode}"}
+
+
+@needs_beam
+@pytest.mark.process
+@pytest.mark.parametrize("running_mode", RUNNING_MODES)
+def test_workers_of_the_direct_runner_prepare_the_same_files(running_mode, tmp_path):
+    arguments = {"format": "synthetic", "split": "val", "num_images": 5, "num_shards": 3}
+    prepare(**arguments, output_dir=tmp_path / "local", processes=1)
+    done = commands.run("dsg_tf.data.prepare", **arguments, output_dir=tmp_path / "beam", **direct_runner(running_mode))
+    assert done.returncode == 0, done.stderr
+    assert content(tmp_path / "beam") == content(tmp_path / "local")
+
+
+@needs_beam
+@pytest.mark.process
+@pytest.mark.parametrize("running_mode", RUNNING_MODES)
+def test_workers_of_the_direct_runner_predict_the_same_files(running_mode, requests, tmp_path):
+    predict(**requests, output_dir=tmp_path / "local")
+    done = commands.run("dsg_tf.predict", **requests, output_dir=tmp_path / "beam", **direct_runner(running_mode))
+    assert done.returncode == 3 and "8 images, 7 of their 14 queries" in done.stdout, done.stderr
+    assert shared(tmp_path / "beam") == shared(tmp_path / "local")
+
+    done = commands.run(
+        "dsg_tf.predict", **requests, strict=True, output_dir=tmp_path / "strict", **direct_runner(running_mode)
+    )
+    assert done.returncode == 1
+    # Beam logs the stack trace of a worker; what the command itself says comes last.
+    assert re.fullmatch(r"predict: (bad_query|missing_image): .* \(--strict\)", done.stderr.splitlines()[-1])
+    assert not list((tmp_path / "strict").glob("*.piece*"))
 
 
 @needs_beam

@@ -71,3 +71,20 @@ def test_the_message_of_any_other_error_stays_as_it_is():
 )
 def test_errors_for_users_are_told_from_those_for_programmers(error, expected):
     assert error_sentences.is_for_users(error) == expected
+
+
+FAILED = "assertion failed: [query 1 of image 0: unknown object: zebra]"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        FAILED,
+        f"{FAILED}\n\t [[{{{{node Assert/Assert}}}}]]",
+        f"2 root error(s) found.\n  (0) INVALID_ARGUMENT: {FAILED}\n\t [[{{{{node a}}}}]]\n\t [[b/_1]]\n"
+        f"  (1) INVALID_ARGUMENT: {FAILED}\n\t [[{{{{node a}}}}]]\n0 successful operations.",
+    ],
+)
+def test_the_sentence_of_a_check_in_the_graph(message):
+    assert error_sentences.plain(message) == "query 1 of image 0: unknown object: zebra"
+    assert error_sentences.plain("something else") == "something else"

@@ -87,6 +87,8 @@ def test_a_held_directory_is_refused_until_its_process_is_gone(tmp_path):
         pass
 
 
-def test_two_directories_are_held_at_once(tmp_path):
-    with files.held(str(tmp_path / "a")), files.held(str(tmp_path / "b")):
-        pass
+def test_two_directories_and_two_locks_are_held_at_once(tmp_path):
+    a, b = str(tmp_path / "a"), str(tmp_path / "b")
+    with files.held(a), files.held(b), files.held(b, "val.lock"):
+        with pytest.raises(ValueError, match=f"^{b} is in use by "), files.held(b, "val.lock"):
+            pass

@@ -71,6 +71,7 @@ def write_split(
     Raises:
       PreparationError: nothing survives, or a problem and `strict`, or what is in `output_dir` was made of something
         else.
+      ValueError: another process prepares this split there.
     """
     if not re.fullmatch(r"\w+", split):
         raise PreparationError(f"a split is named by letters, digits and _, not {split!r}")
@@ -81,18 +82,44 @@ def write_split(
         raise PreparationError(f"{num_shards} shards are too many for {len(reader)} images")
     source = {**reader.source, "num_shards": num_shards}
 
-    os.makedirs(output_dir, exist_ok=True)
-    if overwrite:
-        _remove_split(output_dir, split)
-    splits = _prepared_splits(output_dir, reader.vocabulary)
-    if split in splits:
-        _check_source(output_dir, split, splits[split].source, source)
-        if all(map(os.path.exists, _paths(output_dir, split, num_shards))):
-            Problems(strict).merge(splits[split].problems)
-            _remove_counts(output_dir, split)
-            return splits[split]
-        _remove_split(output_dir, split)
+    # A finished split is found on a disk that nobody may write to.
+    finished = None if overwrite else _finished(output_dir, split, reader.vocabulary, source, strict)
+    if finished:
+        return finished
+    with files.held(output_dir, f"{split}.{files.LOCK}"):
+        if overwrite:
+            _remove_split(output_dir, split)
+        # Asked again: another process may have finished it meanwhile.
+        finished = _finished(output_dir, split, reader.vocabulary, source, strict)
+        if finished:
+            return finished
+        if split in _prepared_splits(output_dir, reader.vocabulary):
+            _remove_split(output_dir, split)
+        runner = beam or workers.Local(processes or workers.cores())
+        return _write_split(reader, split, output_dir, source, strict, runner)
 
+
+def _finished(output_dir: str, split: str, vocabulary: Vocabulary, source: dict, strict: bool) -> SplitInfo | None:
+    """The split as `dataset_info.json` has it; None where it is not there, or lacks a shard.
+
+    Raises:
+      PreparationError: see `write_split`.
+    """
+    splits = _prepared_splits(output_dir, vocabulary)
+    if split not in splits:
+        return None
+    _check_source(output_dir, split, splits[split].source, source)
+    if not all(map(os.path.exists, _paths(output_dir, split, source["num_shards"]))):
+        return None
+    Problems(strict).merge(splits[split].problems)
+    _remove_counts(output_dir, split)
+    return splits[split]
+
+
+def _write_split(
+    reader: Reader, split: str, output_dir: str, source: dict, strict: bool, runner: Beam | workers.Local
+) -> SplitInfo:
+    num_shards = source["num_shards"]
     shards = [
         _Shard(
             os.path.splitext(path)[0] + ".json",
@@ -103,7 +130,7 @@ def write_split(
         for i, path in enumerate(_paths(output_dir, split, num_shards))
     ]
     _remove_unfinished(output_dir, split, source)
-    info = _write_shards(shards, split, beam or workers.Local(processes or workers.cores()))
+    info = _write_shards(shards, split, runner)
     if not info.num_relations:
         problems = Problems(found=info.problems)
         _remove_split(output_dir, split)
