@@ -13,8 +13,10 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from dsg_tf.data import queries as query_lib
 from dsg_tf.data.roles import QUERY_PARTS
+from dsg_tf.data.scene import Vocabulary
 from dsg_tf.predict import answers
 from dsg_tf.process import error_sentences
+from export import connection
 
 # A prediction changes nothing, so it may be sent again; but only where the server did not take it: one that was too
 # much, or too slow, would be so again.
@@ -61,11 +63,15 @@ class DSGClient:
       server: "host:port" of its gRPC service.
       model: name of the model there.
       version, label: of the model; neither: the newest.
-      timeout: seconds that a call may take, retries included.
-      tls_roots: certificates (PEM) that sign the server's, b"" for those of this machine; None: no TLS.
+      timeout: seconds that a call may take, retries included; None: no limit.
+      tls_roots: certificates (PEM) that sign the server's, b"" for those of this machine; None: no TLS, unless the
+        client has a certificate of its own.
+      tls_key, tls_certificate: the client's private key and certificate chain (PEM), where the server asks for them.
+      token: goes with every call as `authorization: Bearer ...`; only with TLS, or to this machine.
 
     Raises:
       RequestError: from every method, when the server refuses or cannot be reached.
+      ValueError: a timeout that is no time, a key without a certificate, a token that would be sent in clear.
     """
 
     def __init__(
@@ -75,21 +81,31 @@ class DSGClient:
         model: str = "dsg",
         version: int | None = None,
         label: str = "",
-        timeout: float = 30.0,
+        timeout: float | None = 30.0,
         tls_roots: bytes | None = None,
+        tls_key: bytes = b"",
+        tls_certificate: bytes = b"",
+        token: str = "",
     ):
-        options = [
+        if bool(tls_key) != bool(tls_certificate):
+            raise ValueError("tls_key and tls_certificate go together")
+        encrypted = tls_roots is not None or bool(tls_key)
+        self._timeout = connection.time_limit(timeout, "timeout")
+        self._metadata = connection.metadata(server, token, encrypted)
+        options: list[tuple[str, str | int]] = [
             ("grpc.max_receive_message_length", -1),
             ("grpc.max_send_message_length", -1),
             ("grpc.service_config", json.dumps(_RETRIES)),
         ]
-        self._channel = (
-            grpc.insecure_channel(server, options)
-            if tls_roots is None
-            else grpc.secure_channel(server, grpc.ssl_channel_credentials(tls_roots or None), options)
-        )
+        if encrypted:
+            credentials = grpc.ssl_channel_credentials(tls_roots or None, tls_key or None, tls_certificate or None)
+            self._channel = grpc.secure_channel(server, credentials, options)
+        else:
+            if token:
+                options.append(("grpc.enable_http_proxy", 0))  # Or it might leave this machine after all.
+            self._channel = grpc.insecure_channel(server, options)
         self._predict = prediction_service_pb2_grpc.PredictionServiceStub(self._channel).Predict
-        self._model, self._version, self._label, self._timeout = model, version, label, timeout
+        self._model, self._version, self._label = model, version, label
 
     def __enter__(self) -> DSGClient:
         return self
@@ -146,8 +162,30 @@ class DSGClient:
             found["relation_score"][kept],
         )
 
-    def call(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Runs any signature: arrays by name in, arrays by name out."""
+    def words(self) -> Vocabulary:
+        """The names that queries may be made of.
+
+        Raises:
+          RequestError: FAILED_PRECONDITION where the model was exported by a version that did not put them into it.
+        """
+        found = {}
+        for name in ("entities", "relations"):
+            # One by one: the batching of TF Serving refuses a signature without inputs, and lets pass what asks for
+            # other outputs than the signature's.
+            try:
+                values = self.call("words", {}, [name])[name]
+            except RequestError as error:
+                if error.code == "FAILED_PRECONDITION" and '"words" not found' in error.message:
+                    message = "the model was exported without its words: export it again to ask for them"
+                    raise RequestError(error.code, message) from error
+                raise
+            found[name] = tuple(value.decode() for value in values)
+        return Vocabulary(**found)
+
+    def call(
+        self, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] = ()
+    ) -> dict[str, np.ndarray]:
+        """Runs any signature: arrays by name in, arrays by name out; all of its outputs, or those named."""
         request = predict_pb2.PredictRequest()
         request.model_spec.name, request.model_spec.signature_name = self._model, signature
         if self._label:
@@ -156,8 +194,9 @@ class DSGClient:
             request.model_spec.version.value = self._version
         for name, value in inputs.items():
             request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+        request.output_filter.extend(outputs)
         try:
-            response = self._predict(request, timeout=self._timeout)
+            response = self._predict(request, timeout=self._timeout, metadata=self._metadata)
         except grpc.RpcError as error:
             raise RequestError(error.code().name, error_sentences.plain(error.details())) from error
         return {name: tf.make_ndarray(tensor) for name, tensor in response.outputs.items()}

@@ -92,7 +92,8 @@ def export(
     from export.saved_model.module import ServingModule
 
     model, config, vocabulary, step = checkpoints.load_model(model_dir, precision=precision)
-    module = ServingModule(model, build.resize(config), vocabulary, num_relations, jit_compile)
+    vocabulary_file = os.path.join(model_dir, checkpoints.VOCABULARY_FILE)
+    module = ServingModule(model, build.resize(config), vocabulary, vocabulary_file, num_relations, jit_compile)
     functions = module.signatures()
     # TF Serving takes directories whose names are numbers: not this one, until it is renamed.
     temporary = os.path.join(output_dir, f".writing-{os.getpid()}")
@@ -105,7 +106,7 @@ def export(
             "precision": precision,
             "config": dataclasses.asdict(config),
         }
-        signatures.write(functions, source, os.path.join(extra, "signatures.json"))
+        signatures.write(functions, vocabulary, source, os.path.join(extra, "signatures.json"))
         warmup.write(vocabulary, functions, os.path.join(extra, warmup.FILE))
         os.rename(temporary, path)
     finally:
@@ -116,7 +117,12 @@ def export(
 
 def _next_version(output_dir: str) -> int:
     names = os.listdir(output_dir) if os.path.isdir(output_dir) else []
-    return max((int(name) for name in names if name.isdigit()), default=0) + 1
+    return max((int(name) for name in names if _is_version(name)), default=0) + 1
+
+
+def _is_version(name: str) -> bool:
+    """Whether TF Serving takes a directory for a version: ASCII digits, leading zeros too; `int` alone takes others."""
+    return name.isascii() and name.isdecimal()
 
 
 if __name__ == "__main__":

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+
 import tensorflow as tf
 
 from dsg_tf import boxes as box_lib
 from dsg_tf.data.batches.network_input import Resize
 from dsg_tf.data.roles import ROLES
 from dsg_tf.data.scene import Vocabulary
-from export.saved_model import decoding
+from export.saved_model import checks, decoding
 from export.saved_model.words import Words
 
 _STRINGS = tf.TensorSpec([None, None], tf.string)
@@ -25,18 +27,29 @@ class ServingModule(tf.Module):
       model: a trained `DSG`.
       resize: from images to its input.
       vocabulary: its words.
+      vocabulary_file: the same as a file, which becomes an asset of the SavedModel under its own name.
       num_relations: K, relations that `scene_graph` returns.
       jit_compile: whether the network runs under XLA.
     """
 
-    def __init__(self, model, resize: Resize, vocabulary: Vocabulary, num_relations: int, jit_compile: bool = False):
+    def __init__(
+        self,
+        model,
+        resize: Resize,
+        vocabulary: Vocabulary,
+        vocabulary_file: str,
+        num_relations: int,
+        jit_compile: bool = False,
+    ):
         super().__init__()
         self.resize, self.num_relations, self.has_labels = resize, num_relations, model.labeler is not None
         self.words = Words(vocabulary)
+        self.vocabulary_file = tf.saved_model.Asset(vocabulary_file)
         # The weights without the Keras model around them, which would be saved with functions that nobody calls.
         self.weights = model.variables
         encode = tf.function(model.encode, autograph=False, jit_compile=jit_compile)
-        answer = tf.function(model.answer, autograph=False, jit_compile=jit_compile)
+        answer = functools.partial(model.answer, skip_invalid=not jit_compile)
+        answer = tf.function(answer, autograph=False, jit_compile=jit_compile)
         # Behind lambdas, or they and the model would be attributes, which are saved; made once, since signatures share
         # what was traced.
         self._encode_images = lambda *inputs: encode(*inputs)
@@ -63,6 +76,7 @@ class ServingModule(tf.Module):
                     "queries": tf.TensorSpec([None, None, 3], tf.int32),
                 },
             ),
+            "words": _concrete(self.list_words, {}),
         }
         if self.has_labels:
             result["scene_graph"] = _concrete(self.scene_graph, IMAGE)
@@ -70,11 +84,14 @@ class ServingModule(tf.Module):
 
     def refer(self, image, subject, relation, object):
         """Where the subject and the object of each query are."""
-        return self.answer(**self.encode(image), subject=subject, relation=relation, object=object)
+        # The words first, beside the decoding of the image, which is one core's work.
+        queries, is_query = self._ids(image, subject, relation, object)
+        return self._answers(self.encode(image), queries, is_query)
 
     def encode(self, image):
         """The differentiable scene graph of images: all that `answer` needs of them."""
-        network, image_size, original_size = decoding.network_images(image, self.resize)
+        with tf.control_dependencies([checks.some_images(image)]):
+            network, image_size, original_size = decoding.network_images(image, self.resize)
         encoded = self._encode_images(network, image_size)
         factors = (original_size / image_size)[:, tf.newaxis]
         state = {name: encoded[name] for name in STATE if name in encoded}
@@ -85,15 +102,20 @@ class ServingModule(tf.Module):
 
     def answer(self, subject, relation, object, **state):
         """Answers to queries about images that `encode` has seen."""
-        with tf.control_dependencies([_same_batch(state["valid"], subject)]):
-            queries, is_query = self.words.ids(subject, relation, object)
+        queries, is_query = self._ids(state["valid"], subject, relation, object)
         return self._answers(state, queries, is_query)
 
     def refer_ids(self, image, image_size, queries):
         """`refer` for those who preprocess themselves: network input and class ids in, pixels of the input out."""
-        with tf.control_dependencies([_same_batch(image, queries)]):
+        with tf.control_dependencies([checks.some_images(image), checks.same_batch(image, queries)]):
+            fits = checks.network_images(image, image_size, self.resize.image_size)
+        with tf.control_dependencies(fits):
             encoded = self._encode_images(image, image_size)
         return self._answers(encoded, queries, tf.ones(tf.shape(queries)[:2], tf.bool))
+
+    def list_words(self):
+        """The names that queries are made of, by class id."""
+        return {"entities": tf.identity(self.words.entities), "relations": tf.identity(self.words.relations)}
 
     def scene_graph(self, image):
         """Labels of the boxes and the most probable relations between them."""
@@ -118,11 +140,15 @@ class ServingModule(tf.Module):
             "relation_score": best.values,
         }
 
+    def _ids(self, images, subject, relation, object):
+        with tf.control_dependencies([checks.some_images(images), checks.same_batch(images, subject)]):
+            return self.words.ids(subject, relation, object)
+
     def _answers(self, state, queries, is_query):
         found = self._answer_queries({name: state[name] for name in STATE if name in state}, queries)
         result = {"boxes": state["boxes"], "valid": state["valid"]}
-        if "role_logits" in found:
-            result["role_probabilities"] = tf.nn.softmax(found["role_logits"])
+        if "role_probabilities" in found:
+            result["role_probabilities"] = found["role_probabilities"]
         is_query = is_query[..., tf.newaxis]
         for role in ROLES:
             scores = tf.where(is_query, found[f"{role}_scores"], 0.0)
@@ -135,12 +161,6 @@ class ServingModule(tf.Module):
                 f"{role}_box": tf.where(is_query, boxes, 0.0),
             }
         return result
-
-
-def _same_batch(images, queries):
-    sizes = [tf.shape(images)[0], tf.shape(queries)[0]]
-    message = tf.strings.format("there are {} images and queries for {}", sizes)
-    return tf.debugging.Assert(sizes[0] == sizes[1], [message])
 
 
 def _concrete(function, inputs):

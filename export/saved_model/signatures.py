@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import tensorflow as tf
 
+from dsg_tf.data.scene import Vocabulary
 from dsg_tf.process import files
 
 # By name; B images, Q queries, N boxes, K relations. Boxes are [y0, x0, y1, x1].
@@ -18,7 +20,7 @@ MEANINGS = {
     "object": "name of the object class",
     "boxes": "refined boxes, pixels of the original image (of the network input in refer_ids)",
     "valid": "which of the N boxes count",
-    "role_probabilities": "Background, Subject, Object, Other of each box in each query",
+    "role_probabilities": "Background, Subject, Object, Other of each box in each query; 0 where not valid",
     "subject_mask": "the answer set: boxes that are subjects of the query",
     "object_mask": "the same of objects",
     "subject_scores": "probability that a box is a subject of the query; of the pair, in a TWO STEP model",
@@ -36,6 +38,8 @@ MEANINGS = {
     "relation_subject": "number of the subject's box",
     "relation_object": "number of the object's box",
     "relation_score": "probability of the triplet",
+    "entities": "names of the entity classes, by class id: the subjects and objects of queries",
+    "relations": "names of the relations, by class id",
 }
 
 
@@ -48,9 +52,10 @@ def describe(functions) -> dict[str, Any]:
     return result
 
 
-def write(functions, source: dict[str, Any], path: str) -> None:
-    """Writes the table and what the model was made of."""
-    files.write_json(path, {"signatures": describe(functions), "source": source})
+def write(functions, vocabulary: Vocabulary, source: dict[str, Any], path: str) -> None:
+    """Writes the table, the words of queries, and what the model was made of."""
+    table = {"signatures": describe(functions), "vocabulary": dataclasses.asdict(vocabulary), "source": source}
+    files.write_json(path, table)
 
 
 def _tensors(specs) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import os
 import numpy as np
 import tensorflow as tf
 from PIL import Image
+from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from dsg_tf.data.scene import Vocabulary
@@ -21,20 +22,32 @@ SIDE = 64
 
 
 def write(vocabulary: Vocabulary, functions, path: str) -> None:
-    """Writes one request for each signature that takes encoded images."""
-    buffer = io.BytesIO()
-    Image.fromarray(np.full([SIDE, SIDE, 3], 128, np.uint8)).save(buffer, "JPEG")
-    words = {"subject": vocabulary.entities[0], "relation": vocabulary.relations[0], "object": vocabulary.entities[0]}
+    """Writes one request for each signature with inputs, of one image and one query; other sizes cost nothing new."""
+    given = _words_and_picture(vocabulary)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with files.atomic(path) as temporary, tf.io.TFRecordWriter(temporary) as writer:
-        for signature in ("serving_default", "refer", "encode", "scene_graph"):
-            if signature not in functions:
+        for signature, function in functions.items():
+            inputs = tf.nest.flatten(function.structured_input_signature)
+            if not inputs:
                 continue
             request = predict_pb2.PredictRequest()
             request.model_spec.signature_name = signature
-            request.inputs["image"].CopyFrom(tf.make_tensor_proto([buffer.getvalue()]))
-            if "refer" in signature or signature == "serving_default":
-                for role, word in words.items():
-                    request.inputs[role].CopyFrom(tf.make_tensor_proto([[word]]))
+            for spec in inputs:
+                request.inputs[spec.name].CopyFrom(given[spec.name] if spec.dtype == tf.string else _numbers(spec))
             log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
             writer.write(log.SerializeToString())
+
+
+def _words_and_picture(vocabulary: Vocabulary) -> dict[str, tensor_pb2.TensorProto]:
+    buffer = io.BytesIO()
+    Image.fromarray(np.full([SIDE, SIDE, 3], 128, np.uint8)).save(buffer, "JPEG")
+    entity, relation = vocabulary.entities[0], vocabulary.relations[0]
+    values = {"image": [buffer.getvalue()], "subject": [[entity]], "relation": [[relation]], "object": [[entity]]}
+    return {name: tf.make_tensor_proto(value) for name, value in values.items()}
+
+
+def _numbers(spec: tf.TensorSpec) -> tensor_pb2.TensorProto:
+    """Zeros, or ones for `image_size` and `valid`: one value and the shape it is repeated to, not megabytes of them."""
+    tensor = tf.make_tensor_proto(spec.name in ("image_size", "valid"), spec.dtype)
+    tensor.tensor_shape.CopyFrom(tf.TensorShape([size or 1 for size in spec.shape]).as_proto())
+    return tensor

@@ -7,6 +7,8 @@ import tensorflow as tf
 from dsg_tf.data.roles import QUERY_PARTS
 from dsg_tf.data.scene import Vocabulary, plain
 
+_SHOWN = 60  # Characters of a word in an error: gRPC sends no more than a few kilobytes of them.
+
 
 class Words(tf.Module):
     """The vocabulary as lookup tables; upper case and extra blanks do not matter, as in `Query.ids`."""
@@ -65,9 +67,11 @@ def _check(wrong, words, role):
     """An assertion that no word is `wrong`; names the first one and where it is."""
     first = tf.concat([tf.where(wrong), tf.zeros([1, 2], tf.int64)], axis=0)[0]
     word = tf.gather_nd(tf.pad(words, [[0, 1], [0, 1]], constant_values=""), first)  # There may be no queries at all.
+    long = tf.strings.length(word, unit="UTF8_CHAR") > _SHOWN
+    shown = tf.strings.join([tf.strings.substr(word, 0, _SHOWN, unit="UTF8_CHAR"), tf.where(long, "...", "")])
     image, query = tf.unstack(tf.strings.as_string(first))
     place = tf.strings.join(["query ", query, " of image ", image])
     text = tf.where(
-        word == "", tf.strings.join([place, " has no ", role]), tf.strings.join([place, f": unknown {role}: ", word])
+        word == "", tf.strings.join([place, " has no ", role]), tf.strings.join([place, f": unknown {role}: ", shown])
     )
     return tf.debugging.Assert(~tf.reduce_any(wrong), [text])

@@ -1,5 +1,6 @@
 """The SavedModel: the same answers as the checkpoint, for any image file, and errors that say what is wrong."""
 
+import io
 import json
 import os
 
@@ -10,12 +11,13 @@ import tensorflow as tf
 import tiny
 import tiny_data
 from pictures import FILES, QUERY, encoded
+from PIL import Image
 from tensorflow_serving.apis import prediction_log_pb2
 
 from dsg_tf import checkpoints
 from dsg_tf.predict import checkpoint_model
 from export import export_saved_model
-from export.saved_model import warmup
+from export.saved_model import vocabulary, warmup
 
 SETTINGS = tiny.EXPORTED
 ENTITIES, RELATIONS = tiny_data.VOCABULARY.entities, tiny_data.VOCABULARY.relations
@@ -116,7 +118,7 @@ def test_ids_and_a_preprocessed_image_are_the_same_question(signatures, model_di
     found = signatures["refer_ids"](
         image=tf.cast(batch["image"], tf.float32), image_size=batch["image_size"], queries=batch["queries"]
     )
-    np.testing.assert_allclose(found["role_probabilities"], tf.nn.softmax(expected["role_logits"]), atol=1e-5)
+    np.testing.assert_allclose(found["role_probabilities"], expected["role_probabilities"], atol=1e-5)
     np.testing.assert_allclose(found["boxes"], expected["boxes"], atol=1e-3)
 
 
@@ -184,6 +186,22 @@ def test_webp_where_tensorflow_reads_it(signatures):
         found = refer(signatures, [encoded("WEBP", **options)], [QUERY])
         np.testing.assert_allclose(found["boxes"], expected["boxes"], atol=1e-3)
     assert refer(signatures, [encoded("WEBP", quality=90)], [QUERY])["valid"].any()
+    # Transparent pixels keep their colour, as those of a PNG.
+    transparent = refer(signatures, [encoded("WEBP", "RGBA", lossless=True)], [QUERY])
+    np.testing.assert_allclose(transparent["boxes"], expected["boxes"], atol=1e-3)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_an_animated_webp_is_refused_as_what_it_is(signatures, predictor, mode):
+    if not hasattr(tf.io, "decode_webp"):
+        pytest.skip("this TensorFlow has no WebP decoder")
+    frames = [Image.new(mode, (60, 40), color) for color in ("red", "blue")]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "WEBP", save_all=True, append_images=frames[1:], duration=100)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="image 1 of the batch is an animated WebP: send one of"):
+        refer(signatures, [FILES["png"], buffer.getvalue()], [QUERY])
+    with pytest.raises(ValueError, match="^an animated WebP, not a picture: give one of its frames$"):
+        predictor.answer(buffer.getvalue(), [", ".join(QUERY)])
 
 
 def test_a_version_has_its_table_and_its_warmup_requests(exported, signatures):
@@ -192,8 +210,9 @@ def test_a_version_has_its_table_and_its_warmup_requests(exported, signatures):
     assert (
         set(table["signatures"])
         == set(signatures)
-        == {"serving_default", "refer", "encode", "answer", "refer_ids", "scene_graph"}
+        == {"serving_default", "refer", "encode", "answer", "refer_ids", "words", "scene_graph"}
     )
+    assert table["vocabulary"] == {"entities": list(ENTITIES), "relations": list(RELATIONS)}
     assert table["source"]["step"] == 7 and table["source"]["config"]["num_boxes"] == SETTINGS.num_boxes
     for name, function in signatures.items():
         described = table["signatures"][name]
@@ -201,15 +220,102 @@ def test_a_version_has_its_table_and_its_warmup_requests(exported, signatures):
         assert set(described["inputs"]) == set(function.structured_input_signature[1])
     records = tf.data.TFRecordDataset(os.path.join(exported, "assets.extra", warmup.FILE))
     requests = [prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request for record in records]
+    # All that have inputs; the values are few bytes, whatever the size of the network's input.
     assert [request.model_spec.signature_name for request in requests] == [
         "serving_default",
         "refer",
         "encode",
+        "answer",
+        "refer_ids",
         "scene_graph",
     ]
+    assert max(request.ByteSize() for request in requests) < 2000
     for request in requests:
         inputs = {name: tf.constant(tf.make_ndarray(value)) for name, value in request.inputs.items()}
         assert signatures[request.model_spec.signature_name](**inputs)
+
+
+def test_a_version_tells_its_words(exported, model_dir, signatures, tmp_path):
+    assert vocabulary.read(exported) == tiny_data.VOCABULARY == checkpoints.load_vocabulary(model_dir)
+    assert vocabulary.read(str(tmp_path)) is None
+    found = signatures["words"]()
+    assert [name.decode() for name in found["entities"].numpy()] == list(ENTITIES)
+    assert [name.decode() for name in found["relations"].numpy()] == list(RELATIONS)
+    (tmp_path / "assets").mkdir()
+    for text in ('{"entities": ["a"]}', "[]", "no JSON", '{"entities": [], "relations": ["left"]}'):
+        (tmp_path / "assets" / "vocabulary.json").write_text(text)
+        with pytest.raises(ValueError, match=r"vocabulary.json is no vocabulary: \w+"):
+            vocabulary.read(str(tmp_path))
+
+
+def test_the_words_come_from_a_session_without_feeds(exported):
+    """As TF Serving runs a signature, together or output by output."""
+    with tf.compat.v1.Session(graph=tf.Graph()) as session:
+        graph = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], exported)
+        signature = graph.signature_def["words"]
+        assert not signature.inputs and signature.method_name == tf.saved_model.PREDICT_METHOD_NAME
+        outputs = {name: info.name for name, info in signature.outputs.items()}
+        together = session.run(outputs, {})
+        assert [name.decode() for name in together["entities"]] == list(ENTITIES)
+        assert [name.decode() for name in session.run(outputs["relations"], {})] == list(RELATIONS)
+
+
+def preprocessed(images=1, sizes=((40.0, 50.0),), value=1.0):
+    image = np.full([images, SETTINGS.image_height, SETTINGS.image_width, 3], 100, np.float32)
+    image[-1, 3, 4, 1] = value
+    return {
+        "image": tf.constant(image),
+        "image_size": tf.constant(sizes, tf.float32, [len(sizes), 2]),
+        "queries": tf.zeros([images, 1, 3], tf.int32),
+    }
+
+
+@pytest.mark.parametrize(
+    "inputs, message",
+    [
+        (preprocessed(2, [(40, 50), (40, np.nan)]), r"image_size of image 1 of the batch is \[40 nan\], not within"),
+        (preprocessed(2, [(40, 0), (40, 50)]), r"image_size of image 0 of the batch is \[40 0\], not within"),
+        (preprocessed(1, [(-1, 50)]), r"image_size of image 0 of the batch is \[-1 50\]"),
+        (preprocessed(1, [(np.inf, 50)]), r"image_size of image 0 of the batch is \[inf 50\]"),
+        (
+            preprocessed(1, [(SETTINGS.image_height + 1, 50)]),
+            rf"to \[{SETTINGS.image_height} {SETTINGS.image_width}\] \(height, width\)",
+        ),
+        (preprocessed(2, [(40, 50)] * 2, np.nan), "image 1 of the batch has values that are not finite"),
+        (preprocessed(1, [(40, 50)], -np.inf), "image 0 of the batch has values that are not finite"),
+        (preprocessed(2, [(40, 50)]), "there are 2 images and image_size for 1"),
+        ({**preprocessed(), "queries": tf.zeros([2, 1, 3], tf.int32)}, "there are 1 images and queries for 2"),
+    ],
+)
+def test_preprocessed_images_that_are_none_are_named(signatures, inputs, message):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        signatures["refer_ids"](**inputs)
+    assert signatures["refer_ids"](**preprocessed())
+
+
+@pytest.mark.parametrize("name", ["refer", "encode", "scene_graph", "answer", "refer_ids"])
+def test_an_empty_batch_is_refused(signatures, name):
+    specs = signatures[name].structured_input_signature[1]
+    inputs = {key: tf.zeros([0, *(size or 1 for size in spec.shape[1:])], spec.dtype) for key, spec in specs.items()}
+    with pytest.raises(tf.errors.InvalidArgumentError, match="the batch is empty: send one image at least"):
+        signatures[name](**inputs)
+
+
+def test_the_error_of_a_long_word_is_short(signatures):
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        refer(signatures, [FILES["png"]], [("red square", "left", "zé" * 500_000)])
+    assert len(caught.value.message) < 1000
+    assert f"unknown object: {'zé' * 30}...]" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "names, version",
+    [(["1", "3"], 4), (["00000005"], 6), (["²", "9x", "-7", "٣"], 1), (["2", ".writing-7", "assets"], 3), ([], 1)],
+)
+def test_the_next_version_is_one_more_than_tf_serving_sees(tmp_path, names, version):
+    for name in names:
+        (tmp_path / name).mkdir()
+    assert export_saved_model._next_version(str(tmp_path)) == version
 
 
 def test_a_version_is_never_written_again(model_dir, exported):

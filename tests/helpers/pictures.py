@@ -1,6 +1,8 @@
 """Image files of every kind that the exported model has to read, and a query about them."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 from PIL import Image
@@ -38,3 +40,19 @@ FILES = {
     "large": encoded("JPEG", size=(901, 603)),
     "progressive": encoded("JPEG", progressive=True),
 }
+
+
+def png16(height: int, width: int) -> bytes:
+    """A black RGBA PNG of 16 bits a channel: few bytes for many pixels."""
+    rows, row = zlib.compressobj(1), b"\0" + bytes(8 * width)
+    data = b"".join([rows.compress(row) for _ in range(height)] + [rows.flush()])
+    return png_of(struct.pack(">IIBBBBB", width, height, 16, 6, 0, 0, 0), data)
+
+
+def png_of(header: bytes, data: bytes) -> bytes:
+    """A PNG of these parts, whatever they say."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")

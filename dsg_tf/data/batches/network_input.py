@@ -37,7 +37,7 @@ def network_image(encoded, how: Resize):
     """All steps below for an image that comes alone: a user's photo, a request to the server.
 
     Args:
-      encoded: string `[]`, the bytes of a JPEG or PNG file.
+      encoded: string `[]`, the bytes of a JPEG, PNG or WebP file.
 
     Returns:
       `image` uint8 `[H, W, 3]`; `image_size` and `original_size` float32 `[2]`, (height, width) of the part of `image`
@@ -49,9 +49,46 @@ def network_image(encoded, how: Resize):
 
 
 def decode(encoded):
-    """The bytes of a JPEG or PNG file to uint8 `[h, w, 3]`, RGB."""
-    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    """The bytes of a JPEG, PNG or WebP file to uint8 `[h, w, 3]`, RGB; what is transparent keeps its colour.
+
+    Raises:
+      tf.errors.InvalidArgumentError: the file is damaged, or an animated WebP.
+    """
+
+    def default():
+        return tf.io.decode_image(encoded, channels=3, expand_animations=False)
+
+    if not hasattr(tf.io, "decode_webp"):  # Before TensorFlow 2.20.
+        return tf.ensure_shape(default(), [None, None, 3])
+    # `decode_image` refuses a WebP file with an alpha channel where it is asked for three.
+    image = tf.cond(is_webp(encoded), lambda: _webp(encoded), default)
     return tf.ensure_shape(image, [None, None, 3])
+
+
+def is_webp(encoded):
+    """bool `[]`: whether a file, string `[]`, says that it is a WebP."""
+    start = _start(encoded)
+    return (tf.strings.substr(start, 0, 4) == b"RIFF") & (tf.strings.substr(start, 8, 4) == b"WEBP")
+
+
+def is_animated_webp(encoded):
+    """bool `[]`: whether a file, string `[]`, says that it is a WebP of several frames (RFC 9649, section 2.7)."""
+    start = _start(encoded)
+    flags = tf.io.decode_raw(start, tf.uint8)[20]
+    extended = tf.strings.substr(start, 12, 4) == b"VP8X"
+    return is_webp(encoded) & extended & (tf.bitwise.bitwise_and(flags, 2) > 0)
+
+
+def _start(encoded):
+    """The first bytes of a file, filled up: it may have none."""
+    return tf.strings.join([tf.strings.substr(encoded, 0, 21), bytes(21)])
+
+
+def _webp(encoded):
+    # TensorFlow decodes all frames of some animations, which may be more than memory holds, and none of the others.
+    check = tf.debugging.Assert(~is_animated_webp(encoded), ["it is an animated WebP, not a picture"])
+    with tf.control_dependencies([check]):
+        return tf.io.decode_webp(encoded)[0, ..., :3]
 
 
 def size_of(image):
@@ -70,12 +107,25 @@ def resize(image, how: Resize):
     """
     image_size = size_of(image)
     new_size = tf.cast(_new_size(image_size, how), tf.int32)
-    image = tf.image.convert_image_dtype(image, tf.float32)
     return tf.cond(
         tf.reduce_all(new_size == tf.cast(image_size, tf.int32)),
-        lambda: image,
-        lambda: tf.image.resize(image, new_size, antialias=True),
+        lambda: tf.image.convert_image_dtype(image, tf.float32),
+        lambda: _scaled(image, new_size),
     )
+
+
+def _scaled(image, new_size):
+    """What `tf.image.resize(antialias=True)` does, without its copy of the image in float32, of four times the size."""
+    scale = tf.cast(new_size, tf.float32) / size_of(image)
+    levels = tf.raw_ops.ScaleAndTranslate(
+        images=image[tf.newaxis],
+        size=new_size,
+        scale=scale,
+        translation=tf.zeros([2]),
+        kernel_type="triangle",
+        antialias=True,
+    )
+    return levels[0] * (1 / 255)
 
 
 def _new_size(size, how: Resize):
