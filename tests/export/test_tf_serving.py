@@ -55,6 +55,7 @@ SERVER_FLAGS = {  # Of those in model_servers/main.cc.
     "enable_per_model_batching_parameters",
 }
 EXPORTER_FLAGS = {"model_dir", "output_dir", "jit_compile"}
+NGINX_PORT = "8443"
 # BatchingParameters in servables/tensorflow/session_bundle_config.proto, read in bundle_factory_util.cc and .h.
 BATCHING = {
     "max_batch_size": ".google.protobuf.Int64Value",
@@ -112,8 +113,8 @@ def batching():
 def servers():
     """{file: what it says about the server}, in one form."""
     compose = yaml.safe_load(text("docker-compose.yml"))["services"]["serving"]
-    deployment, service = yaml.safe_load_all(text("kubernetes.yaml"))
-    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    deployment, *_ = yaml.safe_load_all(text("kubernetes.yaml"))
+    container, _ = deployment["spec"]["template"]["spec"]["containers"]
     limits = compose["deploy"]["resources"]["limits"]
     pod_limits = container["resources"]["limits"]
     return {
@@ -125,12 +126,11 @@ def servers():
             "cpus": limits["cpus"],
             "memory": limits["memory"],
             "grace": compose["stop_grace_period"].rstrip("s"),
-            "ports": {port.split(":")[-1] for port in compose["ports"]},
+            "ports": {port.split(":")[-1] for port in compose["ports"]} - {NGINX_PORT},
             "mounts": {v["target"]: v["read_only"] for v in compose["volumes"]},
         },
         "kubernetes.yaml": {
             "all": deployment,
-            "service": service,
             "container": container,
             "image": container["image"],
             "program": container["command"],
@@ -139,7 +139,7 @@ def servers():
             "memory": pod_limits["memory"].rstrip("i"),
             "grace": deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"],
             "ports": {str(port["containerPort"]) for port in container["ports"]},
-            "mounts": {v["mountPath"]: v["readOnly"] for v in container["volumeMounts"]},
+            "mounts": {v["mountPath"]: v["readOnly"] for v in container["volumeMounts"] if v["mountPath"] != "/tmp"},
         },
     }
 
@@ -190,23 +190,44 @@ def test_flags_exist_and_name_files_that_are_mounted(servers, name, batching):
     assert server["ports"] == {flags["port"], flags["rest_api_port"]} == {"8500", "8501"}
     assert server["mounts"] == {models().base_path: True, "/config": True}
     files = {flag: value for flag, value in flags.items() if flag.endswith("_file")}
-    assert set(files) == {"model_config_file", "batching_parameters_file", "monitoring_config_file"}
+    assert set(files) == {"model_config_file", "monitoring_config_file"}
     for path in files.values():
         assert os.path.dirname(path) == "/config" and os.path.isfile(os.path.join(FOLDER, os.path.basename(path)))
     # A first start has no version to give a label to.
-    assert flags["allow_version_labels_for_unavailable_models"] == flags["enable_batching"] == "true"
+    assert flags["allow_version_labels_for_unavailable_models"] == "true" and flags["enable_profiler"] == "false"
+    # On a CPU it gains little, and a wrong request fails its batch; the comment tells what a GPU needs.
+    assert "enable_batching" not in flags
+    assert "--enable_batching=true and --batching_parameters_file=/config/batching.config" in text(name)
     assert flags["tensorflow_intra_op_parallelism"] == flags["tensorflow_inter_op_parallelism"] == server["cpus"]
     assert int(server["grace"]) * 1000 > int(flags["rest_api_timeout_in_ms"])
-    # A decoded image of the largest size takes 0.6 GB for a moment (export/saved_model/decoding.py), four at a time in
-    # each batch.
-    assert int(server["memory"].rstrip("G")) > batching.num_batch_threads.value * 4 * 0.6
+    # Images of the largest size take up to 0.6 GB for a moment (export/saved_model/decoding.py): in each request that
+    # nginx lets through, or in each batch.
+    (requests,) = re.findall(r"limit_conn requests (\d+);", text("nginx.conf"))
+    assert int(server["memory"].rstrip("G")) > 0.6 * max(int(requests), batching.num_batch_threads.value)
+
+
+def test_nginx_and_the_server_have_the_same_limits(servers):
+    conf = text("nginx.conf")
+    for name, server in servers.items():
+        flags = flags_of(server)
+        for upstream, flag in (("grpc", "port"), ("rest", "rest_api_port")):
+            assert f"upstream {upstream} {{ server 127.0.0.1:{flags[flag]};" in conf, name
+        _, largest = flags["grpc_channel_arguments"].split("grpc.max_receive_message_length=")
+        assert f"client_max_body_size {int(largest) // 2**20}m;" in conf
+        (seconds,) = re.findall(r"proxy_read_timeout (\d+)s;", conf)
+        assert 1000 * int(seconds) > int(flags["rest_api_timeout_in_ms"])
+    compose = yaml.safe_load(text("docker-compose.yml"))["services"]
+    nginx = next(yaml.safe_load_all(text("kubernetes.yaml")))["spec"]["template"]["spec"]["containers"][1]
+    assert f"listen {NGINX_PORT} ssl" in conf and compose["nginx"]["network_mode"] == "service:serving"
+    assert nginx["command"] == compose["nginx"]["command"] and nginx["image"] == compose["nginx"]["image"]
+    assert nginx["ports"] == [{"name": "tls", "containerPort": int(NGINX_PORT)}]
 
 
 def test_both_ways_to_run_it_are_the_same_server(servers):
     compose, kubernetes = servers["docker-compose.yml"], servers["kubernetes.yaml"]
     for key in ("image", "program", "args", "cpus", "memory", "grace", "ports", "mounts"):
         assert compose[key] == kubernetes[key] or str(compose[key]) == str(kubernetes[key]), key
-    assert re.fullmatch(r"tensorflow/serving:2\.\d+\.\d+", compose["image"])
+    assert re.fullmatch(r"tensorflow/serving:2\.\d+\.\d+(@sha256:[0-9a-f]{64})?", compose["image"])
 
 
 def test_probes_ask_for_the_model(servers):
@@ -224,14 +245,10 @@ def test_probes_ask_for_the_model(servers):
     assert drain < servers["kubernetes.yaml"]["grace"]
 
 
-def test_the_service_finds_the_pods(servers):
-    deployment, service = servers["kubernetes.yaml"]["all"]["spec"], servers["kubernetes.yaml"]["service"]["spec"]
-    labels = deployment["template"]["metadata"]["labels"]
-    assert service["selector"] == deployment["selector"]["matchLabels"] == labels
-    ports = {port["name"]: port["containerPort"] for port in servers["kubernetes.yaml"]["container"]["ports"]}
-    assert {port["targetPort"]: port["port"] for port in service["ports"]} == ports
-    mounted = {mount["name"] for mount in servers["kubernetes.yaml"]["container"]["volumeMounts"]}
-    assert mounted == {volume["name"] for volume in deployment["template"]["spec"]["volumes"]}
+def test_volumes_that_are_mounted_are_there(servers):
+    pod = servers["kubernetes.yaml"]["all"]["spec"]["template"]["spec"]
+    mounted = {mount["name"] for container in pod["containers"] for mount in container["volumeMounts"]}
+    assert mounted == {volume["name"] for volume in pod["volumes"]}
 
 
 @contextlib.contextmanager
@@ -293,11 +310,11 @@ def test_the_health_check_tells_whether_the_model_answers(servers, status, answe
 
 def test_what_the_page_names_exists():
     page = text("README.md")
-    assert set(re.findall(r"--([a-z_]+)", page)) <= SERVER_FLAGS | EXPORTER_FLAGS
+    assert set(re.findall(r"--([a-z_]+)", page)) <= SERVER_FLAGS | EXPORTER_FLAGS | {"format"}  # Of docker.
     assert set(os.listdir(FOLDER)) == {*re.findall(r"^\| `([\w-]+\.\w+)` \|", page, re.M), "README.md"}
     for path in re.findall(r"--from-file=(\S+)", text("kubernetes.yaml")):
         assert os.path.isfile(os.path.join(FOLDER, "..", "..", path)), path
-    assert len(re.findall("--from-file=", text("kubernetes.yaml"))) == 3
+    assert len(re.findall("--from-file=", text("kubernetes.yaml"))) == 4
 
 
 def test_the_rollout_of_the_page_is_one_that_the_server_takes():

@@ -137,7 +137,8 @@ class Run:
       command: as the documentation has it.
       smaller: flags behind it that make it short.
       says: what is among its output.
-      exit_code: how it ends; with 1 after --help, and where it tells what to download.
+      exit_code: how it ends; with 1 after --help, and where it tells what to download; with 3 where a query has no
+        answer.
     """
 
     command: str
@@ -233,7 +234,8 @@ STAGES = (
         ),
         Run(
             "python -m dsg_tf.predict --saved_model=exported/mine --images=photos/ --queries=queries.json "
-            "--output_dir=predicted/mine"
+            "--output_dir=predicted/mine",
+            exit_code=3,
         ),
     ),
     (Run("python eval.py --model_dir=runs/clevr_small_pairs --split=val --analyses=errors,oracles"),),
