@@ -8,11 +8,11 @@ runs. SIGTERM or Ctrl-C: what was accepted is answered, nothing more is accepted
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
-import signal
-import threading
 
-from absl import flags, logging
+from absl import flags
 
 from dsg_tf.process import command
 
@@ -20,43 +20,45 @@ FLAGS = flags.FLAGS
 
 
 def define_flags(values: flags.FlagValues) -> None:
-    flags.DEFINE_string("model_dir", None, "directory of the versions", required=True, flag_values=values)
-    flags.DEFINE_string("model_name", "dsg", "name that requests give", flag_values=values)
-    flags.DEFINE_string(
-        "host", "127.0.0.1", "address to listen on; 0.0.0.0: reachable from other machines", flag_values=values
-    )
-    flags.DEFINE_integer("port", 8500, "gRPC port; 0: a free one", lower_bound=0, upper_bound=65535, flag_values=values)
-    flags.DEFINE_integer(
-        "rest_port",
-        -1,
-        "REST and Prometheus port; 0: a free one; -1: none",
-        lower_bound=-1,
-        upper_bound=65535,
+    def integer(name, default, text, lowest=1, highest=None):
+        flags.DEFINE_integer(name, default, text, lower_bound=lowest, upper_bound=highest, flag_values=values)
+
+    def number(name, default, text, lowest=0.0):
+        flags.DEFINE_float(name, default, text, lower_bound=lowest, flag_values=values)
+
+    def string(name, default, text, required=False):
+        flags.DEFINE_string(name, default, text, required=required, flag_values=values)
+
+    string("model_dir", None, "directory of the versions", required=True)
+    string("model_name", "dsg", "name that requests give")
+    string("host", "127.0.0.1", "address to listen on; 0.0.0.0 or ::: reachable from other machines")
+    integer("port", 8500, "gRPC port; 0: a free one", 0, 65535)
+    integer("rest_port", -1, "REST and Prometheus port; 0: a free one; -1: none", -1, 65535)
+    string("tls_key", "", "private key (PEM), for TLS on both ports")
+    flags.DEFINE_boolean(
+        "rest_tls",
+        True,
+        "TLS on the REST port, too; --norest_tls: probes and Prometheus reach it without a certificate",
         flag_values=values,
     )
-    flags.DEFINE_string("tls_key", "", "private key (PEM) for gRPC over TLS", flag_values=values)
-    flags.DEFINE_string("tls_certificate", "", "its certificate chain (PEM)", flag_values=values)
+    string("tls_certificate", "", "its certificate chain (PEM)")
+    string("tls_client_roots", "", "authorities (PEM) of whom clients need a certificate; default: they need none")
+    string("token_file", "", "file with the token that clients send as 'authorization: Bearer <token>'")
+    flags.DEFINE_boolean(
+        "allow_reload", False, "let clients choose the versions (HandleReloadConfigRequest)", flag_values=values
+    )
     flags.DEFINE_boolean("batching", True, "run requests that wait for each other as one batch", flag_values=values)
-    flags.DEFINE_integer("workers", 2, "batches that run at a time", lower_bound=1, flag_values=values)
-    flags.DEFINE_integer("max_message_mib", 64, "largest request", lower_bound=1, flag_values=values)
-    flags.DEFINE_integer("max_images", 16, "most images of a request or a batch", lower_bound=1, flag_values=values)
-    flags.DEFINE_integer(
-        "max_queries",
-        4096,
-        "most queries of a request or a batch, over all its images",
-        lower_bound=1,
-        flag_values=values,
-    )
-    flags.DEFINE_integer(
-        "max_concurrent", 64, "most requests at a time; the next is refused", lower_bound=1, flag_values=values
-    )
-    flags.DEFINE_float("rest_timeout", 30.0, "seconds that a REST request may take", lower_bound=0, flag_values=values)
-    flags.DEFINE_float(
-        "poll_seconds", 2.0, "how often --model_dir is looked at for versions", lower_bound=0.01, flag_values=values
-    )
-    flags.DEFINE_float(
-        "drain_seconds", 30.0, "how long accepted requests may take after SIGTERM", lower_bound=0, flag_values=values
-    )
+    integer("workers", 2, "batches that run at a time")
+    integer("max_message_mib", 32, "largest request, unpacked")
+    integer("max_images", 16, "most images of a request")
+    integer("max_queries", 4096, "most queries of a request or a batch, over all its images")
+    integer("max_megapixels", 64, "most pixels of a request's pictures, and of those that are decoded at a time")
+    integer("memory_mib", 512, "memory that all requests together may take")
+    integer("max_concurrent", 64, "most requests that wait or run; the next is refused")
+    number("timeout", 30.0, "seconds that a request may take, its arrival included", 0.01)
+    flags.DEFINE_alias("rest_timeout", "timeout", flag_values=values)  # Its name when it was for REST alone.
+    number("poll_seconds", 2.0, "how often --model_dir is looked at for versions", 0.01)
+    number("drain_seconds", 30.0, "how long accepted requests may take after SIGTERM")
 
 
 def run() -> None:
@@ -68,78 +70,50 @@ def run() -> None:
 def main() -> None:
     if not os.path.isdir(FLAGS.model_dir):
         raise FileNotFoundError(f"--model_dir={FLAGS.model_dir} is not there")
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    serve(stop)
-
-
-def serve(stop: threading.Event) -> None:
-    """Serves until `stop` is set, then answers what was accepted."""
-    tls = _tls(FLAGS.tls_key, FLAGS.tls_certificate)
-    from tensorflow_serving.config import model_server_config_pb2
-
-    from export.serving import grpc_service, rest
-    from export.serving.batching import Batcher
+    if FLAGS.memory_mib < 2 * FLAGS.max_message_mib:
+        raise ValueError(
+            f"--memory_mib={FLAGS.memory_mib} must be twice --max_message_mib={FLAGS.max_message_mib} at least"
+        )
+    gc.disable()  # Until all is loaded: a million objects that stay would be looked at again and again.
+    from export.serving import allocator, ports, server
+    from export.serving.access import Access
     from export.serving.limits import Limits
-    from export.serving.monitoring import Monitoring
-    from export.serving.predictor import Predictor
-    from export.serving.versions import Versions
+    from export.serving.log_lines import LogLines
 
+    access = Access.of_files(FLAGS.tls_key, FLAGS.tls_certificate, FLAGS.tls_client_roots, FLAGS.token_file)
     limits = Limits(
         message_bytes=FLAGS.max_message_mib * 2**20,
         images=FLAGS.max_images,
         queries=FLAGS.max_queries,
+        pixels=FLAGS.max_megapixels * 1_000_000,
+        memory_bytes=FLAGS.memory_mib * 2**20,
         concurrent=FLAGS.max_concurrent,
+        connections=ports.connections(),
+        seconds=FLAGS.timeout,
+        arrival_seconds=FLAGS.timeout,
     )
-    monitoring = Monitoring()
-    versions = Versions(model_server_config_pb2.ModelConfig(name=FLAGS.model_name, base_path=FLAGS.model_dir))
-    batcher = Batcher(limits, FLAGS.workers, FLAGS.batching, monitoring.batch_images.observe)
-    predictor = Predictor(versions, batcher, limits, monitoring)
-    versions.update()
-    if not versions.is_ready():
-        logging.warning("--model_dir=%s holds no version that can be served yet", FLAGS.model_dir)
-    grpc_server = grpc_service.Server(predictor, f"{FLAGS.host}:{FLAGS.port}", tls)
-    rest_server = None
-    if FLAGS.rest_port >= 0:
-        rest_server = rest.Server(predictor, (FLAGS.host, FLAGS.rest_port), FLAGS.rest_timeout)
-    logging.info(
-        "serving %s: gRPC on %s:%d%s",
-        FLAGS.model_name,
-        FLAGS.host,
-        grpc_server.port,
-        f", REST on {FLAGS.host}:{rest_server.port}" if rest_server else "",
+    settings = server.Settings(
+        model_name=FLAGS.model_name,
+        model_dir=FLAGS.model_dir,
+        host=FLAGS.host,
+        port=FLAGS.port,
+        rest_port=FLAGS.rest_port if FLAGS.rest_port >= 0 else None,
+        rest_tls=FLAGS.rest_tls,
+        allow_reload=FLAGS.allow_reload,
+        batching=FLAGS.batching,
+        workers=FLAGS.workers,
+        poll_seconds=FLAGS.poll_seconds,
+        drain_seconds=FLAGS.drain_seconds,
     )
-    following = versions.follow(FLAGS.poll_seconds)
-    grpc_server.set_ready(versions.is_ready())
-    while not stop.wait(1):
-        grpc_server.set_ready(versions.is_ready())
-    logging.info("stopping: answering what was accepted")
-    grpc_server.set_ready(False)
-    # Refused with a sentence while the servers still run: gRPC itself would cancel what it has not yet handed over.
-    predictor.drain(FLAGS.drain_seconds)
-    draining = [
-        threading.Thread(target=server.drain, args=[FLAGS.drain_seconds])
-        for server in (grpc_server, rest_server)
-        if server
-    ]
-    for thread in draining:
-        thread.start()
-    for thread in draining:
-        thread.join()
-    versions.close()
-    following.join()
-    batcher.close()
-    logging.info("stopped")
-
-
-def _tls(key: str, certificate: str) -> tuple[bytes, bytes] | None:
-    if bool(key) != bool(certificate):
-        raise ValueError(f"--tls_key={key} and --tls_certificate={certificate} go together")
-    if not key:
-        return None
-    with open(key, "rb") as key_file, open(certificate, "rb") as certificate_file:
-        return key_file.read(), certificate_file.read()
+    allocator.configure()
+    log = LogLines()
+    access.warn(FLAGS.host)
+    try:
+        asyncio.run(server.serve(settings, limits, access, log))
+    finally:
+        written = log.close()
+    if not written:
+        os._exit(0)  # Nobody reads the log, and Python's own end would wait for that.
 
 
 if __name__ == "__main__":

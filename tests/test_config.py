@@ -134,6 +134,7 @@ def test_attention_models_bring_their_published_settings(model):
         (["--profile_steps=5,3"], ["--profile_steps=(5, 3)", "first before the last"]),
         (["--init_modules=backbone,head"], ["--init_modules=backbone,head", "rpn_head"]),
         (["--ema_decay=1"], ["--ema_decay=1.0", "[0, 1)"]),
+        (["--contrastive_queries=1"], ["--contrastive_queries=1.0", "[0, 1)"]),
         (["--jit_compile", "--batch_norm=sync"], ["--jit_compile", "--batch_norm=sync"]),
         (["--jit_compile", "--model=ssas"], ["--jit_compile", "--model=ssas"]),
         (["--num_boxes=0"], ["--num_boxes=0", "at least 1"]),

@@ -1,163 +1,257 @@
-"""PredictionService, ModelService and health checks over gRPC."""
+"""PredictionService, ModelService and health checks over gRPC.
+
+All methods are served as streams of bytes, which look the same on the wire: so that a message is received when there is
+memory for it and not before, within its time, and unpacked by us. gRPC itself would receive and unpack every message in
+full before it tells anybody.
+"""
 
 from __future__ import annotations
 
-from concurrent import futures
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+import numpy as np
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+from grpc import aio
+from grpc_health.v1 import health_pb2
+from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow_serving.apis import (
+    classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
+    inference_pb2,
     model_management_pb2,
-    model_service_pb2_grpc,
-    prediction_service_pb2_grpc,
+    predict_pb2,
+    regression_pb2,
 )
 
+from export.serving import model_info, unpacking
+from export.serving.access import Access
+from export.serving.call import Call
+from export.serving.memory import Budget, Place
 from export.serving.predictor import Predictor
+from export.serving.request_log import Entry, RequestLog
 from export.serving.status import Status
 
-SIGNATURE_DEF = "signature_def"
-SPARE_THREADS = 8  # For status, metadata and health while all predictions wait.
+_COPIES = 4  # Of an answer that are in memory for a moment: arrays, the proto, its bytes, and gRPC's.
+_Answer = Callable[[Any, Entry, Place, float], Awaitable[Any]]
 
 
-class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """Predict and GetModelMetadata; Classify, Regress and MultiInference are UNIMPLEMENTED: the model has none."""
-
-    def __init__(self, predictor: Predictor):
-        self._predictor = predictor
-
-    def Predict(self, request, context):
-        with _Refusals(context), self._predictor.slot():
-            return self._predictor.predict(
-                request,
-                context.time_remaining(),
-                context.peer(),
-                on_start=lambda future: context.add_callback(future.cancel),
-            )
-
-    def GetModelMetadata(self, request, context):
-        with _Refusals(context):
-            return metadata(self._predictor, request)
-
-
-class ModelService(model_service_pb2_grpc.ModelServiceServicer):
-    """GetModelStatus and HandleReloadConfigRequest."""
-
-    def __init__(self, predictor: Predictor):
-        self._versions = predictor.versions
-
-    def GetModelStatus(self, request, context):
-        with _Refusals(context):
-            return status(self._versions, request)
-
-    def HandleReloadConfigRequest(self, request, context):
-        response = model_management_pb2.ReloadConfigResponse()
-        try:
-            self._versions.reload(request.config)
-        except Status as error:  # TF Serving reports it inside the answer.
-            response.status.error_code = error.grpc_code.value[0]
-            response.status.error_message = error.message
-        return response
-
-
-def metadata(predictor: Predictor, request) -> get_model_metadata_pb2.GetModelMetadataResponse:
-    """The signatures of a version.
-
-    Raises:
-      Status: INVALID_ARGUMENT: other fields than "signature_def" are asked for; NOT_FOUND.
-    """
-    wrong = [field for field in request.metadata_field if field != SIGNATURE_DEF]
-    if wrong or not request.metadata_field:
-        raise Status(
-            "INVALID_ARGUMENT",
-            f"Metadata field {wrong[0]} is not supported"
-            if wrong
-            else "GetModelMetadataRequest must specify at least one metadata_field",
-        )
-    servable = predictor.versions.find(request.model_spec)
-    response = get_model_metadata_pb2.GetModelMetadataResponse()
-    response.model_spec.name, response.model_spec.version.value = request.model_spec.name, servable.version
-    signatures = get_model_metadata_pb2.SignatureDefMap()
-    for name, signature in servable.signatures.items():
-        signatures.signature_def[name].CopyFrom(signature)
-    response.metadata[SIGNATURE_DEF].Pack(signatures)
-    return response
-
-
-def status(versions, request) -> get_model_status_pb2.GetModelStatusResponse:
-    """The state of the versions.
-
-    Raises:
-      Status: NOT_FOUND.
-    """
-    response = get_model_status_pb2.GetModelStatusResponse()
-    for version, condition in versions.conditions(request.model_spec).items():
-        item = response.model_version_status.add(version=version, state=condition.state)
-        if condition.error:
-            item.status.error_code, item.status.error_message = grpc.StatusCode.UNKNOWN.value[0], condition.error
-    return response
-
-
-class Server:
-    """The gRPC server.
+class Service:
+    """The methods.
 
     Args:
-      predictor: what answers.
-      address: "host:port"; port 0 takes a free one.
-      tls: private key and certificate chain (PEM), or None.
-
-    Attributes:
-      port: where it listens.
-
-    Raises:
-      RuntimeError: the address is taken.
+      predictor: what answers predictions.
+      budget: the memory of predictions.
+      access: who may ask.
+      log: what became of each request.
+      allow_reload: whether HandleReloadConfigRequest is for everybody.
     """
 
-    def __init__(self, predictor: Predictor, address: str, tls: tuple[bytes, bytes] | None = None):
-        limits = predictor.limits
-        self._server = grpc.server(
-            futures.ThreadPoolExecutor(limits.concurrent + SPARE_THREADS),
-            options=[
-                ("grpc.max_receive_message_length", limits.message_bytes),
-                ("grpc.max_send_message_length", -1),
-                ("grpc.so_reuseport", 0),
-            ],
-            # Beyond what is refused with a sentence: gRPC itself refuses before a thread is taken.
-            maximum_concurrent_rpcs=2 * (limits.concurrent + SPARE_THREADS),
-        )
-        self.health = health.HealthServicer()
-        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(predictor), self._server)
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(predictor), self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
-        self.port = (
-            self._server.add_secure_port(address, grpc.ssl_server_credentials([tls]))
-            if tls
-            else self._server.add_insecure_port(address)
-        )
-        self._server.start()
+    def __init__(self, predictor: Predictor, budget: Budget, access: Access, log: RequestLog, allow_reload: bool):
+        self._predictor, self._budget, self._access, self._log = predictor, budget, access, log
+        self._versions, self._limits, self._allow_reload = predictor.versions, predictor.limits, allow_reload
+        # Of what is asked beside predictions: small, soon there, and answered when there is room for nothing else.
+        self._spare = Budget(2 * self._limits.message_bytes, grace=0.1)
+        self._ready, self._readiness = False, asyncio.Condition()
 
-    def set_ready(self, ready: bool) -> None:
-        """What health checks are told."""
-        for service in ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"):
-            self.health.set(
-                service, health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
+    def handlers(self) -> list[grpc.GenericRpcHandler]:
+        """What the server is given."""
+        prediction = {
+            "Predict": self._method(predict_pb2.PredictRequest, self._predict, ""),
+            "GetModelMetadata": self._method(
+                get_model_metadata_pb2.GetModelMetadataRequest, self._metadata, "GetModelMetadata"
+            ),
+            "Classify": self._method(classification_pb2.ClassificationRequest, self._classify, "Classify"),
+            "Regress": self._method(regression_pb2.RegressionRequest, self._regress, "Regress"),
+            "MultiInference": self._method(
+                inference_pb2.MultiInferenceRequest, self._multi_inference, "MultiInference"
+            ),
+        }
+        model = {
+            "GetModelStatus": self._method(get_model_status_pb2.GetModelStatusRequest, self._status, "GetModelStatus"),
+            "HandleReloadConfigRequest": self._method(
+                model_management_pb2.ReloadConfigRequest, self._reload, "HandleReloadConfigRequest"
+            ),
+        }
+        health = {
+            "Check": self._method(health_pb2.HealthCheckRequest, self._check, "Check", needs_token=False),
+            "Watch": self._method(health_pb2.HealthCheckRequest, self._watch, "Watch", needs_token=False),
+        }
+        return [
+            grpc.method_handlers_generic_handler(service, methods)
+            for service, methods in (
+                ("tensorflow.serving.PredictionService", prediction),
+                ("tensorflow.serving.ModelService", model),
+                ("grpc.health.v1.Health", health),
             )
+        ]
 
-    def drain(self, seconds: float) -> None:
-        """Accepts nothing more, and returns when what was accepted is answered, or after so many seconds."""
-        self._server.stop(seconds).wait()
+    async def set_ready(self, ready: bool) -> None:
+        """What health checks are told."""
+        async with self._readiness:
+            self._ready = ready
+            self._readiness.notify_all()
+
+    def _method(self, kind, answer: _Answer, what: str, needs_token: bool = True) -> grpc.RpcMethodHandler:
+        """A handler that receives one message within bounds, and sends what `answer` makes of it.
+
+        Args:
+          kind: class of the message.
+          answer: from the message, the request's log entry, its place and its seconds to the response, or to an
+            asynchronous iterator of responses.
+          what: name for the log; "": it is a prediction.
+          needs_token: whether it is only for those who have it.
+        """
+        budget = self._spare if what else self._budget
+
+        async def handle(_, context):
+            refusal = None
+            try:
+                with self._log.entry("grpc", context.peer(), what) as entry:
+                    if needs_token:
+                        self._access.check(dict(context.invocation_metadata()).get("authorization", ""))
+                    await self._answer(kind, answer, context, entry, budget)
+            except Status as error:
+                # The error ends here, and with it what its stack trace holds: the request.
+                refusal = error.grpc_code, error.message
+            if refusal:
+                await context.abort(*refusal)
+
+        return grpc.stream_stream_rpc_method_handler(handle)
+
+    async def _answer(self, kind, answer: _Answer, context, entry: Entry, budget: Budget) -> None:
+        remaining = context.time_remaining()
+        seconds = self._limits.seconds if remaining is None else min(remaining, self._limits.seconds)
+        async with budget.place(self._limits.message_bytes, seconds, entry.peer) as place:
+            message = await self._message(kind, context, place, seconds)
+            response = await answer(message, entry, place, seconds)
+            del message
+            await self._send(context, response, seconds)
+            place.answered()
+
+    async def _message(self, kind, context, place: Place, seconds: float):
+        raw = await place.receive(context.read(), min(seconds, self._limits.arrival_seconds))
+        if raw is aio.EOF:
+            raise Status("INVALID_ARGUMENT", "the request has no message")
+        if raw.startswith(unpacking.MAGIC):
+            place.resize(len(raw) + self._limits.message_bytes)
+            raw = await self._predictor.read(unpacking.gunzip, raw, self._limits, size=self._limits.message_bytes)
+        place.resize(2 * len(raw))
+        try:
+            message = await self._predictor.read(kind.FromString, raw, size=len(raw))
+        except DecodeError as error:
+            raise Status("INVALID_ARGUMENT", f"the message is no {kind.DESCRIPTOR.name}: {error}") from error
+        place.resize(len(raw))
+        return message
+
+    async def _send(self, context, response, seconds: float) -> None:
+        """Sends, for as long as somebody reads."""
+        if hasattr(response, "SerializeToString"):
+            try:
+                await asyncio.wait_for(context.write(response.SerializeToString()), seconds)
+            except asyncio.TimeoutError:
+                raise Status("DEADLINE_EXCEEDED", "the client did not read the answer") from None
+            return
+        async for part in response:
+            await context.write(part.SerializeToString())
+
+    async def _predict(self, request, entry, place, seconds):
+        model_info.check_spec(request)
+        # The place has the size of the message now; to ask the message itself would be to write all of it.
+        call, outputs = await self._predictor.predict(request, place.size, entry, place, seconds, _COPIES)
+        return _response(request.model_spec.name, call, outputs)
+
+    async def _metadata(self, request, entry, place, seconds):
+        return model_info.metadata(self._versions, request)
+
+    async def _status(self, request, entry, place, seconds):
+        return model_info.status(self._versions, request)
+
+    async def _classify(self, request, entry, place, seconds):
+        model_info.check_spec(request)
+        refuse_method(self._versions, request.model_spec, "classify")
+
+    async def _regress(self, request, entry, place, seconds):
+        model_info.check_spec(request)
+        refuse_method(self._versions, request.model_spec, "regress")
+
+    async def _multi_inference(self, request, entry, place, seconds):
+        # The first task decides: there is none that could be done.
+        task = request.tasks[0] if request.tasks else inference_pb2.InferenceTask()
+        self._versions.find(task.model_spec)
+        prefix, _, method = task.method_name.rpartition("/")
+        if prefix != "tensorflow/serving" or method not in _SIGNATURES:
+            raise Status("UNIMPLEMENTED", f"Unsupported signature method_name: {task.method_name[:100]}")
+        refuse_method(self._versions, task.model_spec, method)
+
+    async def _reload(self, request, entry, place, seconds):
+        if not self._allow_reload:
+            raise Status("PERMISSION_DENIED", "this server was started without --allow_reload")
+        await asyncio.to_thread(self._versions.reload, request.config)
+        response = model_management_pb2.ReloadConfigResponse()
+        response.status.SetInParent()
+        return response
+
+    async def _check(self, request, entry, place, seconds):
+        if request.service not in _SERVICES:
+            raise Status("NOT_FOUND", "unknown service")
+        return health_pb2.HealthCheckResponse(status=_health(self._ready))
+
+    async def _watch(self, request, entry, place, seconds):
+        place.resize(0)  # It may stay for days.
+
+        async def changes():
+            told = None
+            while True:
+                now = _health(self._ready) if request.service in _SERVICES else _SERVICE_UNKNOWN
+                if now != told:
+                    told = now
+                    yield health_pb2.HealthCheckResponse(status=now)
+                async with self._readiness:
+                    await self._readiness.wait()
+
+        return changes()
 
 
-class _Refusals:
-    """Turns `Status` into the status of the RPC."""
+_SERVICES = ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
+# What TF Serving calls the signatures of its methods.
+_SIGNATURES = {"classify": "classification", "regress": "regression"}
+_SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
-    def __init__(self, context):
-        self._context = context
 
-    def __enter__(self):
-        return self
+def refuse_method(versions, spec, method: str) -> None:
+    """Raises what TF Serving answers to Classify and Regress where a model has signatures for Predict only."""
+    servable = versions.find(spec)
+    signature = servable.definitions.get(spec.signature_name or "serving_default")
+    if signature is None:
+        raise Status("INVALID_ARGUMENT", f"No signature was found with the name: {spec.signature_name[:100]}")
+    raise Status(
+        "INVALID_ARGUMENT",
+        f"Expected {_SIGNATURES[method]} signature method_name to be tensorflow/serving/{method}. "
+        f"Was: {signature.method_name}",
+    )
 
-    def __exit__(self, kind, error, trace):
-        if isinstance(error, Status):
-            self._context.abort(error.grpc_code, error.message)
+
+def _health(ready: bool) -> int:
+    return health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+def _response(name: str, call: Call, outputs) -> predict_pb2.PredictResponse:
+    response = predict_pb2.PredictResponse()
+    response.model_spec.name, response.model_spec.signature_name = name, call.signature
+    response.model_spec.version.value = call.servable.version
+    for key, value in outputs.items():
+        response.outputs[key].CopyFrom(_tensor(value))
+    return response
+
+
+def _tensor(value: np.ndarray) -> tensor_pb2.TensorProto:
+    if value.dtype != bool:
+        return tf.make_tensor_proto(value)
+    # TensorFlow would append them one by one, and nobody else be served meanwhile.
+    shape = tf.TensorShape(value.shape).as_proto()
+    return tensor_pb2.TensorProto(dtype=types_pb2.DT_BOOL, tensor_shape=shape, bool_val=value.ravel().tolist())

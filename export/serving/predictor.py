@@ -2,100 +2,94 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import time
 
-import tensorflow as tf
-from absl import logging
+import numpy as np
 from tensorflow_serving.apis import predict_pb2
 
-from export.serving.batching import Batcher
+from export.serving import call as call_lib
+from export.serving.batching import Batcher, Result
+from export.serving.call import Call
 from export.serving.limits import Limits, Slots
+from export.serving.memory import Place
 from export.serving.monitoring import Monitoring
-from export.serving.servable import DEFAULT_SIGNATURE, Call
+from export.serving.request_log import Entry
+from export.serving.servable import DEFAULT_SIGNATURE
 from export.serving.status import Status
 from export.serving.versions import Versions
 
-UNKNOWN = "unknown"  # Of requests that are refused before their signature is found.
+_COPIES_OF_INPUTS = 4  # In memory while a request runs: the proto, arrays, TensorFlow's tensors, their rows.
+_LARGE = 2**18  # Bytes from which on a request is read in a thread: the event loop has others to look after.
 
 
 class Predictor:
-    """What gRPC and REST share: limits, the choice of the version, the queue, counters and the log.
+    """What gRPC and REST share: limits, the choice of the version, and the queue.
 
     Args:
       versions, batcher, limits, monitoring: its parts.
     """
 
     def __init__(self, versions: Versions, batcher: Batcher, limits: Limits, monitoring: Monitoring):
-        self.versions, self.limits, self.monitoring = versions, limits, monitoring
-        self._batcher, self._slots = batcher, Slots(limits.concurrent, self._count_refusal)
+        self.versions, self.limits = versions, limits
+        self._batcher, self._monitoring = batcher, monitoring
+        self._slots = Slots(limits.concurrent, limits.of_one_peer)
+        self._readers = concurrent.futures.ThreadPoolExecutor(2, "reader")
 
-    def slot(self):
-        """A context: one of the requests that are being answered. Take it before the request's memory is taken.
+    async def read(self, function, *arguments, size: int):
+        """`function(*arguments)`, in a thread where `size` bytes are many."""
+        if size < _LARGE:
+            return function(*arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._readers, function, *arguments)
+
+    async def predict(
+        self, request: predict_pb2.PredictRequest, size: int, entry: Entry, place: Place, seconds: float, copies: int
+    ) -> tuple[Call, dict[str, np.ndarray]]:
+        """The outputs by name that a request asks for, and what it was.
+
+        Args:
+          request: what has arrived.
+          size: its bytes.
+          entry: for the log.
+          place: the memory of the request, and of its answer.
+          seconds: until nobody waits for the answer any more.
+          copies: of the answer that will be in memory for a moment.
 
         Raises:
-          Status: RESOURCE_EXHAUSTED: all are taken; UNAVAILABLE: the server is stopping.
+          Status: why there is none.
         """
-        return self._slots.one()
+        start = time.monotonic()
+        with self._slots.one(entry.peer), self._monitoring.in_flight.track_inprogress():
+            servable = self.versions.find(request.model_spec)
+            servable.signature(request.model_spec.signature_name)
+            entry.what = request.model_spec.signature_name or DEFAULT_SIGNATURE
+            place.resize(_COPIES_OF_INPUTS * size)
+            call = await self.read(servable.prepare, request, self.limits, size=size)
+            entry.details = f"{call.images} images, {call.queries} queries, version {servable.version}"
+            place.resize(_COPIES_OF_INPUTS * size + copies * servable.output_bytes(call))
+            return call, await self._outputs(call, entry, start + seconds)
 
     def drain(self, seconds: float) -> None:
         """Refuses new requests, and returns when those under way are answered, or after so many seconds."""
         self._slots.close(seconds)
 
-    def predict(
-        self, request: predict_pb2.PredictRequest, seconds: float | None, caller: str, on_start=lambda future: None
-    ) -> predict_pb2.PredictResponse:
-        """The answer to a request that has a slot.
-
-        Args:
-          seconds: until nobody waits for the answer any more; None: for ever.
-          caller: for the log.
-          on_start: called with the future that can be cancelled.
-
-        Raises:
-          Status: why there is none.
-        """
-        # Any text may stand in a request; only names that exist become labels, of which Prometheus keeps each.
-        start, signature, code, size = time.monotonic(), UNKNOWN, "INTERNAL", ""
-        self.monitoring.in_flight.inc()
+    async def _outputs(self, call: Call, entry: Entry, deadline: float) -> dict[str, np.ndarray]:
+        pieces = call.pieces(self.limits.together(bool(call.pixels)), self.limits.pixels)
+        starts = np.cumsum([0, *(piece.images for piece in pieces)])
+        futures = [
+            asyncio.wrap_future(self._batcher.submit(piece, entry.peer, int(row), deadline))
+            for piece, row in zip(pieces, starts)
+        ]
+        answering = asyncio.gather(*futures)
         try:
-            servable = self.versions.find(request.model_spec)
-            servable.signature(request.model_spec.signature_name)
-            signature = request.model_spec.signature_name or DEFAULT_SIGNATURE
-            call = servable.prepare(request, self.limits.check)
-            size = f"{call.images} images, {call.queries} queries, version {servable.version}"
-            response = _response(request.model_spec.name, call, self._outputs(call, start, seconds, on_start))
-            code = "OK"
-            return response
-        except Status as error:
-            code, size = error.code, error.message
-            raise
+            results: list[Result] = await asyncio.wait_for(answering, deadline - time.monotonic())
+        except asyncio.TimeoutError:
+            raise Status("DEADLINE_EXCEEDED", "there is no answer yet, and nobody waits for it any more") from None
         finally:
-            self.monitoring.in_flight.dec()
-            elapsed = time.monotonic() - start
-            self.monitoring.requests.labels(signature, code).inc()
-            self.monitoring.seconds.labels(signature).observe(elapsed)
-            logging.info("%s %s %s %.1f ms: %s", caller, signature, code, 1000 * elapsed, size[:300])
-
-    def _count_refusal(self, code: str) -> None:
-        self.monitoring.requests.labels(UNKNOWN, code).inc()
-
-    def _outputs(self, call: Call, start: float, seconds: float | None, on_start):
-        future = self._batcher.submit(call, float("inf") if seconds is None else start + seconds)
-        on_start(future)
-        try:
-            return future.result(seconds)
-        except concurrent.futures.CancelledError:
-            raise Status("CANCELLED", "the client went away") from None
-        except concurrent.futures.TimeoutError:
-            future.cancel()
-            raise Status("DEADLINE_EXCEEDED", f"no answer within {seconds:.3f} s") from None
-
-
-def _response(name: str, call: Call, outputs) -> predict_pb2.PredictResponse:
-    response = predict_pb2.PredictResponse()
-    response.model_spec.name, response.model_spec.signature_name = name, call.signature
-    response.model_spec.version.value = call.servable.version
-    for key, value in outputs.items():
-        response.outputs[key].CopyFrom(tf.make_tensor_proto(value))
-    return response
+            for future in futures:  # What has not begun need not run.
+                future.cancel()
+            # An error in them knows this frame, which knows them: without a word both would stay for a while.
+            del futures, answering
+        entry.queue_seconds, entry.run_seconds = results[0].queue_seconds, sum(r.run_seconds for r in results)
+        return call_lib.joined([result.outputs for result in results])

@@ -1,185 +1,222 @@
-"""TF Serving's REST interface."""
+"""TF Serving's REST interface.
+
+HTTP is aiohttp's: it parses in C and strictly (two lengths, a length beside chunks: 400, and the connection ends),
+reads on or closes where a request is answered before its body is there, and lives in the event loop of the gRPC server.
+"""
 
 from __future__ import annotations
 
-import http.server
-import json
+import asyncio
 import re
-import sys
-import threading
 import urllib.parse
+from collections.abc import Callable
 
-from absl import logging
-from google.protobuf import json_format
-from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
+import orjson
+from aiohttp import web
+from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2, predict_pb2
 
-from export.serving import grpc_service, rest_json
+from export.serving import grpc_service, model_info, rest_json, unpacking
+from export.serving.access import Access
+from export.serving.memory import Budget, Place
 from export.serving.monitoring import Monitoring
 from export.serving.predictor import Predictor
+from export.serving.request_log import Entry, RequestLog
 from export.serving.status import Status
 
-# tensorflow_serving/model_servers/http_rest_api_util.cc
-_MODEL = r"(?i:/v1/models/)([^/:]+)(?:(?i:/versions/)(\d+)|(?i:/labels/)([^/:]+))?"
-_PREDICT = re.compile(_MODEL + r"(?i::predict)")
-_STATUS = re.compile(_MODEL + r"(/metadata)?")
+# tensorflow_serving/model_servers/http_rest_api_util.cc; `words` is ours.
+_VERSION = r"(?:/versions/(\d+)|/labels/([^/:]+))?"
+_PREDICT = re.compile(rf"/v1/models/([^/:]+){_VERSION}:((?-i:predict|classify|regress))", re.ASCII | re.IGNORECASE)
+_GET = re.compile(rf"/v1/models(?:/([^/:]+))?{_VERSION}(?:/(metadata|words))?", re.ASCII | re.IGNORECASE)
 _LARGEST_VERSION = 2**63 - 1
+_COPIES = 5  # Of an answer that are in memory for a moment: arrays, and the longer JSON.
+_HEADERS = {"Server": "dsg_tf"}
 
 
-class Server:
-    """The HTTP server, a thread for each connection.
+class Api:
+    """Answers HTTP requests.
 
     Args:
-      predictor: what answers.
-      address: (host, port); port 0 takes a free one.
-      seconds: the most that a prediction may take.
-
-    Attributes:
-      port: where it listens.
+      predictor: what answers predictions.
+      budget: the memory of predictions.
+      access: who may ask.
+      log: what became of each request.
+      monitoring: the page for Prometheus.
     """
 
-    def __init__(self, predictor: Predictor, address: tuple[str, int], seconds: float):
-        self._busy = _Busy()
-        handler = type("Handler", (_Handler,), {"predictor": predictor, "seconds": seconds, "busy": self._busy})
-        self._server = _HttpServer(address, handler)
-        self.port = self._server.server_port
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+    def __init__(self, predictor: Predictor, budget: Budget, access: Access, log: RequestLog, monitoring: Monitoring):
+        self._predictor, self._budget, self._access = predictor, budget, access
+        self._log, self._monitoring = log, monitoring
+        self._versions, self._limits = predictor.versions, predictor.limits
 
-    def drain(self, seconds: float) -> None:
-        """Accepts nothing more, and returns when what was accepted is answered, or after so many seconds."""
-        self._server.shutdown()
-        self._busy.wait_for_none(seconds)
-        self._server.server_close()
+    async def answer(
+        self, request: web.BaseRequest, on_arrival: Callable[[], object] = lambda: None
+    ) -> web.StreamResponse:
+        """The response to one request, sent.
 
+        Args:
+          request: its head; its body may still be on the way.
+          on_arrival: called when all of it is there.
 
-class _HttpServer(http.server.ThreadingHTTPServer):
-    request_queue_size = 128  # Clients that connect at once; with the library's 5 the others wait for a second.
-
-    def handle_error(self, request, client_address):
-        error = sys.exc_info()[1]
-        if isinstance(error, ConnectionError):  # The client went away: nobody is left to tell.
-            logging.info("%s: %s", client_address[0], error)
-        else:
-            logging.exception("%s: %s", client_address[0], error)
-
-
-class _Busy:
-    """Counts requests under way."""
-
-    def __init__(self):
-        self.draining = False
-        self._count, self._changed = 0, threading.Condition()
-
-    def __enter__(self):
-        with self._changed:
-            self._count += 1
-
-    def __exit__(self, *error):
-        with self._changed:
-            self._count -= 1
-            self._changed.notify_all()
-
-    def wait_for_none(self, seconds: float) -> None:
-        self.draining = True
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._count == 0, seconds):
-                logging.warning("%d REST requests were not answered within %g s", self._count, seconds)
-
-
-class _Handler(http.server.BaseHTTPRequestHandler):
-    """One connection; `Server` sets the attributes."""
-
-    predictor: Predictor
-    seconds: float
-    busy: _Busy
-
-    protocol_version = "HTTP/1.1"
-    timeout = 60  # Seconds that a client may be silent.
-
-    def do_POST(self):
-        with self.busy:
-            self._answer(self._predict)
-
-    def do_GET(self):
-        with self.busy:
-            if self.path == Monitoring.PATH:
-                self._write(200, self.predictor.monitoring.page(), "text/plain; version=0.0.4; charset=utf-8")
-            else:
-                self._answer(self._describe)
-
-    def log_message(self, format, *args):
-        """Nothing: the predictor logs a line for each prediction."""
-
-    def _answer(self, respond):
+        Raises:
+          ConnectionError: nobody reads the response.
+        """
+        path = request.raw_path if request.raw_path.startswith("/") else request.rel_url.raw_path_qs
+        found = _PREDICT.fullmatch(path) if request.method == "POST" else None
+        what = "" if found else f"{request.method} {path[:60]}"
+        seconds = self._limits.seconds
+        refusal = None
         try:
-            self._write(200, respond())
+            with self._log.entry("rest", peer_of(request), what) as entry:
+                self._access.check(request.headers.get("Authorization", ""))
+                if not found:
+                    on_arrival()
+                    response = self._get(request.method, path)
+                    await _send(request, response, seconds)
+                    return response
+                async with self._budget.place(self._size(request), seconds, entry.peer) as place:
+                    response = _json(await self._post(request, found, entry, place, seconds, on_arrival))
+                    await _send(request, response, seconds)
+                    place.answered()
+                    return response
         except Status as error:
-            self._write(error.http_code, json.dumps({"error": error.message}).encode())
+            # The error ends here, and with it what its stack trace holds: the request.
+            refusal = Status(error.code, error.message)
+        if refusal.code == "CANCELLED":
+            raise ConnectionResetError(refusal.message)
+        response = _json(orjson.dumps({"error": refusal.message}), refusal)
+        await _send(request, response, seconds)
+        return response
 
-    def _predict(self) -> bytes:
-        size = self._size()
-        found = _PREDICT.fullmatch(self.path)
-        with self.predictor.slot():
-            body = self.rfile.read(size)
-            if not found:
-                raise Status("INVALID_ARGUMENT", f"Malformed request: POST {self.path}")
-            value = rest_json.parse(body)
-            request = predict_pb2.PredictRequest()
-            _choose(request.model_spec, found)
-            request.model_spec.signature_name = value.get("signature_name", "")
-            signature = self.predictor.versions.find(request.model_spec).signature(request.model_spec.signature_name)
-            rest_json.fill(request, value, signature.inputs)
-            response = self.predictor.predict(request, self.seconds, self.client_address[0])
-        return rest_json.answer(response, "instances" in value)
-
-    def _size(self) -> int:
-        """Length of the body; a body that is not read ends the connection."""
-        length = self.headers.get("Content-Length", "")
-        if not length.isdigit():
-            self.close_connection = True
-            raise Status("INVALID_ARGUMENT", "the request needs a Content-Length")
-        try:
-            self.predictor.limits.check_bytes(int(length))
-        except Status:
-            self.close_connection = True
-            raise
-        return int(length)
-
-    def _describe(self) -> bytes:
-        found = _STATUS.fullmatch(self.path)
+    def _get(self, method: str, path: str) -> web.Response:
+        if path.partition("?")[0] == Monitoring.PATH:
+            if path != Monitoring.PATH:
+                raise Status("INVALID_ARGUMENT", f"Unexpected path: {path[:100]}. Should be {Monitoring.PATH}")
+            return web.Response(
+                body=self._monitoring.page(), headers={**_HEADERS, "Content-Type": "text/plain; version=0.0.4"}
+            )
+        if not path.lower().startswith("/v1/"):
+            raise Status("NOT_FOUND", f"Not Found: {path[:100]}")
+        found = _GET.fullmatch(path) if method == "GET" else None
         if not found:
-            raise Status("INVALID_ARGUMENT", f"Malformed request: GET {self.path}")
-        if not found.group(4):
-            request = get_model_status_pb2.GetModelStatusRequest()
-            _choose(request.model_spec, found)
-            return _json(grpc_service.status(self.predictor.versions, request))
-        request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=[grpc_service.SIGNATURE_DEF])
-        _choose(request.model_spec, found)
-        return _json(grpc_service.metadata(self.predictor, request))
+            raise Status("INVALID_ARGUMENT", f"Malformed request: {method} {path[:200]}")
+        if not found.group(1):
+            raise Status("INVALID_ARGUMENT", "Missing model name in request.")
+        spec, resource = _spec(found), found.group(4)
+        if resource == "words":
+            value = model_info.words(self._versions, spec)
+        elif resource == "metadata":
+            wanted = get_model_metadata_pb2.GetModelMetadataRequest(
+                model_spec=spec, metadata_field=[model_info.SIGNATURE_DEF]
+            )
+            value = model_info.as_json(model_info.metadata(self._versions, wanted))
+        else:
+            value = model_info.as_json(
+                model_info.status(self._versions, get_model_status_pb2.GetModelStatusRequest(model_spec=spec))
+            )
+        return _json(orjson.dumps(value, option=orjson.OPT_INDENT_2))
 
-    def _write(self, code: int, body: bytes, kind: str = "application/json"):
-        self.close_connection |= self.busy.draining
-        self.send_response(code)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        if self.close_connection:
-            self.send_header("Connection", "close")
-        self.end_headers()
-        self.wfile.write(body)
+    def _size(self, request: web.BaseRequest) -> int:
+        """Memory of the body, as far as one can know."""
+        length = request.content_length
+        if length is None:  # It comes in chunks.
+            return self._limits.message_bytes
+        self._limits.check_bytes(length)
+        return length + (self._limits.message_bytes if _is_packed(request) else 0)
+
+    async def _body(self, request: web.BaseRequest) -> bytearray:
+        if request.headers.get("Expect", "").lower() == "100-continue":
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0  # Or it would count as a response that has begun.
+        body = bytearray()
+        async for chunk in request.content.iter_any():
+            body += chunk
+            self._limits.check_bytes(len(body))
+        return body
+
+    async def _post(
+        self,
+        http_request: web.BaseRequest,
+        found: re.Match,
+        entry: Entry,
+        place: Place,
+        seconds: float,
+        on_arrival: Callable[[], object],
+    ) -> bytes:
+        """The body of the answer to a POST."""
+        body = await place.receive(self._body(http_request), min(seconds, self._limits.arrival_seconds))
+        on_arrival()
+        request = predict_pb2.PredictRequest(model_spec=_spec(found))
+        method = found.group(4)
+        read = self._predictor.read
+        if body.startswith(unpacking.MAGIC):
+            body = await read(unpacking.gunzip, body, self._limits, size=self._limits.message_bytes)
+        values = rest_json.count_values(body, self._limits)
+        place.resize(3 * len(body) + rest_json.VALUE_BYTES * values)
+        size = len(body) + rest_json.VALUE_BYTES * values
+        value = await read(rest_json.parse, body, size=size)
+        request.model_spec.signature_name = value.get("signature_name", "")
+        if method != "predict":
+            self._refuse(method, value, request.model_spec)
+        servable = self._versions.find(request.model_spec)
+        name = request.model_spec.signature_name or "serving_default"
+        if name not in servable.signatures:
+            raise Status("INVALID_ARGUMENT", f'Serving signature name: "{name[:100]}" not found in signature def')
+        await read(rest_json.fill, request, value, servable.signatures[name].inputs, size=size)
+        in_rows = "instances" in value
+        del body, value
+        message_size = await read(request.ByteSize, size=size)
+        _, outputs = await self._predictor.predict(request, message_size, entry, place, seconds, _COPIES)
+        return await read(rest_json.answer, outputs, in_rows, size=max(size, place.size // _COPIES))
+
+    def _refuse(self, method: str, value, spec) -> None:
+        if "examples" not in value:
+            raise Status("INVALID_ARGUMENT", f"When method is {method}, key 'examples' is expected and was not found")
+        grpc_service.refuse_method(self._versions, spec, method)
 
 
-def _choose(spec, found) -> None:
-    """Fills a ModelSpec from the parts of a path."""
-    spec.name = urllib.parse.unquote(found.group(1))
+async def _send(request: web.BaseRequest, response: web.Response, seconds: float) -> None:
+    """Sends, for as long as somebody reads."""
+    try:
+        await response.prepare(request)
+        await asyncio.wait_for(response.write_eof(), seconds)
+    except asyncio.TimeoutError:
+        if request.transport is not None:
+            request.transport.abort()
+        raise Status("CANCELLED", "the client did not read the answer") from None
+
+
+def peer_of(request: web.BaseRequest) -> str:
+    """Address and port of the client."""
+    transport = request.transport
+    name = transport.get_extra_info("peername") if transport is not None else None
+    return f"{name[0]}:{name[1]}" if name else "unknown"
+
+
+def _json(body: bytes, error: Status | None = None) -> web.Response:
+    headers = {**_HEADERS, "Content-Type": "application/json"}
+    if error is None:
+        return web.Response(body=body, headers=headers)
+    if error.code in ("RESOURCE_EXHAUSTED", "UNAVAILABLE"):
+        headers["Retry-After"] = "1"
+    if error.code == "UNAUTHENTICATED":
+        headers["WWW-Authenticate"] = "Bearer"
+    response = web.Response(status=error.http_code, body=body, headers=headers)
+    if error.code == "UNAVAILABLE":
+        response.force_close()
+    return response
+
+
+def _is_packed(request: web.BaseRequest) -> bool:
+    return "gzip" in request.headers.get("Content-Encoding", "").lower()
+
+
+def _spec(found) -> model_pb2.ModelSpec:
+    """From the parts of a path."""
+    spec = model_pb2.ModelSpec(name=urllib.parse.unquote(found.group(1)))
     if found.group(2):
         if int(found.group(2)) > _LARGEST_VERSION:
-            raise Status("INVALID_ARGUMENT", f"Failed to convert version: {found.group(2)} to numeric.")
+            raise Status("INVALID_ARGUMENT", f"Failed to convert version: {found.group(2)[:40]} to numeric.")
         spec.version.value = int(found.group(2))
     elif found.group(3):
         spec.version_label = urllib.parse.unquote(found.group(3))
-
-
-def _json(message) -> bytes:
-    value = json_format.MessageToDict(message, preserving_proto_field_name=True)
-    for version in value.get("model_version_status", []):  # A proto3 default is left out; TF Serving writes it.
-        version["status"] = {"error_code": "OK", "error_message": ""} | version.get("status", {})
-    return json.dumps(value, indent=1).encode()
+    return spec

@@ -2,44 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
+import collections
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from export.saved_model import warmup
+from dsg_tf.process import error_sentences
+from export.saved_model import image_sizes, vocabulary, warmup
+from export.serving.call import Call
+from export.serving.limits import Limits
 from export.serving.status import Status
+from export.serving.words import Words
 
 DEFAULT_SIGNATURE = "serving_default"
-
-
-@dataclasses.dataclass(frozen=True)
-class Call:
-    """A request that fits its signature.
-
-    Attributes:
-      servable, signature: what it asks.
-      inputs: arrays by name.
-      outputs: names of what it wants, sorted.
-    """
-
-    servable: Servable
-    signature: str
-    inputs: Mapping[str, np.ndarray]
-    outputs: tuple[str, ...]
-
-    @property
-    def images(self) -> int:
-        """Rows of the batch; of the longest input where they differ, which the graph will refuse."""
-        return max((len(value) for value in self.inputs.values()), default=0)
-
-    @property
-    def queries(self) -> int:
-        """Queries per image."""
-        return max((self.inputs[name].shape[1] for name in self.servable.ragged_inputs[self.signature]), default=0)
 
 
 class Servable:
@@ -47,71 +25,80 @@ class Servable:
 
     Args:
       path: directory `<base>/<version>` that `export_saved_model` wrote.
+
+    Attributes:
+      version: its number.
+      definitions: `SignatureDef` by name, SavedModel's own for initialisation included.
+      signatures: those that can be asked.
+      ragged_inputs, ragged_outputs: of each signature, the tensors whose axis 1 is the number of queries.
+      words: its vocabulary; None in versions exported before 0.3.
     """
 
     def __init__(self, path: str):
         self.path, self.version = path, int(os.path.basename(path))
-        self._session = tf.compat.v1.Session(graph=tf.Graph())
+        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=_session_config())
         with self._session.graph.as_default():
             graph = tf.compat.v1.saved_model.load(self._session, [tf.saved_model.SERVING], path)
-        # SavedModel adds a signature of its own, which only initialises tables.
+        self.definitions = dict(graph.signature_def)
         self.signatures = {
             name: signature
-            for name, signature in graph.signature_def.items()
+            for name, signature in self.definitions.items()
             if signature.method_name == tf.saved_model.PREDICT_METHOD_NAME
         }
+        self._aliases = _aliases(self.signatures, self._session.graph)
         self.ragged_inputs = {name: _ragged(signature.inputs) for name, signature in self.signatures.items()}
         self.ragged_outputs = {name: _ragged(signature.outputs) for name, signature in self.signatures.items()}
+        known = vocabulary.read(path)
+        self.words = Words(known) if known else None
 
-    def warm_up(self) -> None:
-        """Runs the requests that the export put beside the model."""
+    def warm_up(self) -> Iterator[None]:
+        """Runs the requests that the export put beside the model, one a step: the default signature first."""
         for record in tf.data.TFRecordDataset(os.path.join(self.path, "assets.extra", warmup.FILE)).as_numpy_iterator():
             request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
-            self.run(self.prepare(request))
+            self.run(self.prepare(request, Limits()))
+            yield
 
     def signature(self, name: str):
         """The `SignatureDef` of a name, "" being the default."""
         name = name or DEFAULT_SIGNATURE
         if name not in self.signatures:
-            raise Status("FAILED_PRECONDITION", f'Serving signature key "{name}" not found.')
+            raise Status("FAILED_PRECONDITION", f'Serving signature key "{name[:100]}" not found.')
         return self.signatures[name]
 
-    def prepare(self, request: predict_pb2.PredictRequest, check_sizes=lambda images, queries: None) -> Call:
-        """Checks a request against its signature.
-
-        Args:
-          request: any request.
-          check_sizes: called with (images, queries per image) before their tensors are made.
+    def prepare(self, request: predict_pb2.PredictRequest, limits: Limits) -> Call:
+        """Checks a request against its signature, its words and the sizes of its pictures: all that needs no network.
 
         Raises:
-          Status: FAILED_PRECONDITION: no such signature. INVALID_ARGUMENT: names, dtypes or shapes that do not fit.
+          Status: FAILED_PRECONDITION: no such signature. INVALID_ARGUMENT: names, dtypes, shapes or words that do not
+            fit. RESOURCE_EXHAUSTED: it is too large.
         """
         name = request.model_spec.signature_name or DEFAULT_SIGNATURE
         signature = self.signature(name)
-        given, needed = set(request.inputs), set(signature.inputs)
-        missing, extra = sorted(needed - given), sorted(given - needed)
-        if missing or extra:
-            raise Status(
-                "INVALID_ARGUMENT",
-                f"input size does not match signature: {len(request.inputs)}!="
-                f"{len(signature.inputs)}. Sent extra: {{{','.join(extra)}}}. Missing but required: "
-                f"{{{','.join(missing)}}}.",
-            )
-        unknown = sorted(set(request.output_filter) - set(signature.outputs))
-        if unknown:
-            raise Status(
-                "INVALID_ARGUMENT",
-                f"output tensor alias not found in signature: {unknown[0]} Outputs "
-                f"expected to be in the set {{{','.join(sorted(signature.outputs))}}}.",
-            )
+        _check_names(request, signature)
         shapes = {key: _checked_shape(key, tensor, signature.inputs[key]) for key, tensor in request.inputs.items()}
         # A proto of a few bytes can announce any shape, and its tensor would be made in full.
-        check_sizes(
-            max(shape[0] for shape in shapes.values()),
+        limits.check(
+            max((shape[0] for shape in shapes.values()), default=0),
             max((shapes[key][1] for key in self.ragged_inputs[name]), default=0),
         )
         inputs = {key: _array(key, tensor) for key, tensor in request.inputs.items()}
-        return Call(self, name, inputs, tuple(sorted(set(request.output_filter) or set(signature.outputs))))
+        if self.words:
+            self.words.check(inputs)
+        pixels: tuple[int, ...] = ()
+        if "image" in inputs and inputs["image"].dtype == object:
+            pixels = tuple(_pixels(number, file) for number, file in enumerate(inputs["image"]))
+            limits.check_pixels(sum(pixels))
+        return Call(self, name, inputs, tuple(sorted(set(request.output_filter) or set(signature.outputs))), pixels)
+
+    def output_bytes(self, call: Call) -> int:
+        """Memory of the answer to a call, about."""
+        total = 0
+        for name in call.outputs:
+            info = self.signatures[call.signature].outputs[name]
+            free = iter((call.images, max(call.queries, 1)))
+            shape = [dim.size if dim.size >= 0 else next(free, 1) for dim in info.tensor_shape.dim]
+            total += int(np.prod(shape, dtype=np.int64)) * (tf.as_dtype(info.dtype).size or 32)
+        return total
 
     def run(self, call: Call) -> dict[str, np.ndarray]:
         """Outputs by name.
@@ -119,12 +106,51 @@ class Servable:
         Raises:
           Status: what the graph refuses.
         """
-        signature = self.signatures[call.signature]
+        signature = self.signatures[self._aliases[call.signature]]
         feeds = {signature.inputs[name].name: value for name, value in call.inputs.items()}
         try:
             return self._session.run({name: signature.outputs[name].name for name in call.outputs}, feeds)
         except tf.errors.OpError as error:
-            raise Status.of_tensorflow(error) from error
+            # Of a failed check inside the graph the sentence alone, without the names of its nodes.
+            raise Status.of_number(error.error_code, error_sentences.sentence(error)) from error
+
+
+def _session_config() -> tf.compat.v1.ConfigProto:
+    """Leaves out passes over the graph that cost seconds at the start and change nothing that can be measured after."""
+    config = tf.compat.v1.ConfigProto()
+    rewrites = config.graph_options.rewrite_options
+    rewrites.meta_optimizer_iterations = rewrites.ONE
+    rewrites.memory_optimization = rewrites.NO_MEM_OPT
+    for name in ("layout_optimizer", "loop_optimization", "arithmetic_optimization", "dependency_optimization"):
+        setattr(rewrites, name, rewrites.OFF)
+    return config
+
+
+def _aliases(signatures, graph: tf.Graph) -> dict[str, str]:
+    """For each signature the first one that does the same: only that is optimised, warmed up and run."""
+    bodies = {function.signature.name: function for function in graph.as_graph_def().library.function}
+    first: dict[tuple, str] = {}
+    return {
+        name: first.setdefault(_what_it_does(signature, graph, bodies) or (name,), name)
+        for name, signature in sorted(signatures.items())
+    }
+
+
+def _what_it_does(signature, graph: tf.Graph, bodies) -> tuple | None:
+    """The same for two signatures that call one function; None: it is no call of a function."""
+    places = {name: info.name.rsplit(":", 1) for name, info in signature.outputs.items()}
+    nodes = {node for node, _ in places.values()}
+    if len(nodes) != 1:
+        return None
+    call = graph.get_operation_by_name(nodes.pop()).node_def
+    if "f" not in call.attr:
+        return None
+    body = type(bodies[call.attr["f"].func.name])()
+    body.CopyFrom(bodies[call.attr["f"].func.name])
+    body.signature.name = ""
+    body.ClearField("arg_attr")  # Numbers that tell arguments of different functions apart.
+    outputs = tuple(sorted((name, place[1]) for name, place in places.items()))
+    return body.SerializeToString(deterministic=True), tuple(sorted(signature.inputs)), outputs
 
 
 def _ragged(tensors) -> Sequence[str]:
@@ -134,6 +160,28 @@ def _ragged(tensors) -> Sequence[str]:
         for name, tensor in tensors.items()
         if len(tensor.tensor_shape.dim) > 1 and tensor.tensor_shape.dim[1].size < 0
     ]
+
+
+def _check_names(request: predict_pb2.PredictRequest, signature) -> None:
+    given, needed = set(request.inputs), set(signature.inputs)
+    missing, extra = sorted(needed - given), sorted(given - needed)
+    if missing or extra:
+        raise Status(
+            "INVALID_ARGUMENT",
+            f"input size does not match signature: {len(request.inputs)}!={len(signature.inputs)}. Sent extra: "
+            f"{{{','.join(extra)}}}. Missing but required: {{{','.join(missing)}}}.",
+        )
+    wanted = collections.Counter(request.output_filter)
+    unknown = sorted(set(wanted) - set(signature.outputs))
+    if unknown:
+        raise Status(
+            "INVALID_ARGUMENT",
+            f"output tensor alias not found in signature: {unknown[0][:100]} Outputs expected to be in the set "
+            f"{{{','.join(sorted(signature.outputs))}}}.",
+        )
+    twice = [name for name, count in wanted.items() if count > 1]
+    if twice:
+        raise Status("INVALID_ARGUMENT", f"duplicate output tensor alias: {twice[0]}")
 
 
 def _checked_shape(name: str, tensor, expected) -> list[int]:
@@ -151,9 +199,21 @@ def _checked_shape(name: str, tensor, expected) -> list[int]:
     if not fits:
         raise Status(
             "INVALID_ARGUMENT",
-            f"input {name} has shape {shape}, not {[want if want >= 0 else None for want in wanted]}",
+            f"input {name} has shape {shape[:20]}, not {[want if want >= 0 else None for want in wanted]}",
         )
+    if shape and shape[0] == 0:
+        raise Status("INVALID_ARGUMENT", f"input {name} is for no image: its shape is {shape}")
     return shape
+
+
+def _pixels(number: int, file: bytes) -> int:
+    """How many a picture has; what the graph would refuse for its header alone costs no run with others."""
+    size = image_sizes.pixels(file)
+    if size is None:
+        raise Status(
+            "INVALID_ARGUMENT", f"image {number} of the batch is not a JPEG, PNG or WebP file: it has {len(file)} bytes"
+        )
+    return size[0] * size[1]
 
 
 def _type_name(number: int) -> str:
@@ -165,6 +225,10 @@ def _type_name(number: int) -> str:
 
 def _array(name: str, tensor) -> np.ndarray:
     try:
-        return tf.make_ndarray(tensor)
+        value = tf.make_ndarray(tensor)
     except (TypeError, ValueError) as error:
         raise Status("INVALID_ARGUMENT", f"input {name} cannot be read: {error}") from error
+    # A finite sum is quickly known and enough; an infinite one may be of large numbers.
+    if value.dtype.kind == "f" and not np.isfinite(value.sum()) and not np.isfinite(value).all():
+        raise Status("INVALID_ARGUMENT", f"input {name} has values that are not finite numbers")
+    return value

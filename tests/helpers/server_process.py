@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -18,9 +19,15 @@ QUERIES = [QUERY, ("blue disc", "above", "red disc"), ("red disc", "left", "red 
 
 
 class Server:
-    """A running `python -m export.serve`."""
+    """A running `python -m export.serve`.
 
-    def __init__(self, base_path, *options):
+    Args:
+      base_path: directory of the versions; the log lies beside it.
+      options: flags.
+      bounds: resource limits by their number in `resource`.
+    """
+
+    def __init__(self, base_path, *options, bounds=None):
         self.base_path, self.log = str(base_path), str(base_path) + ".log"
         with open(self.log, "w", encoding="utf-8") as log:
             self.process = subprocess.Popen(
@@ -38,7 +45,9 @@ class Server:
                 stderr=log,
                 stdout=log,
             )
-        found = self.wait_for(r"gRPC on 127.0.0.1:(\d+), REST on 127.0.0.1:(\d+)")
+        for kind, bound in (bounds or {}).items():
+            resource.prlimit(self.process.pid, kind, (bound, bound))
+        found = self.wait_for(r"gRPC on \S+:(\d+), REST on \S+:(\d+)")
         self.port, self.rest_port = int(found.group(1)), int(found.group(2))
         self.address = f"127.0.0.1:{self.port}"
 
@@ -76,8 +85,8 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(base_path, *options):
-    server = Server(base_path, *options)
+def serving(base_path, *options, bounds=None):
+    server = Server(base_path, *options, bounds=bounds)
     try:
         yield server
     finally:

@@ -14,9 +14,10 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from pictures import FILES, QUERY
+from attacks import BOUNDS, memory_mib, request_of
+from pictures import FILES, QUERY, png_of
 from server_process import QUERIES, refer_inputs, serving
-from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 pytestmark = pytest.mark.process
 
@@ -26,25 +27,7 @@ REFUSED = {"INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"}
 
 def bomb(side: int) -> bytes:
     """A PNG of a few bytes that announces side x side pixels."""
-
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(bytes(10_000)))
-        + chunk(b"IEND", b"")
-    )
-
-
-def request_of(inputs, name="dsg", signature="refer"):
-    request = predict_pb2.PredictRequest()
-    request.model_spec.name, request.model_spec.signature_name = name, signature
-    for key, value in inputs.items():
-        request.inputs[key].CopyFrom(tf.make_tensor_proto(value))
-    return request
+    return png_of(struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0), zlib.compress(bytes(10_000)))
 
 
 class Attacker:
@@ -194,11 +177,6 @@ class Attacker:
         assert code == 400 and answer["error"]
 
 
-def resident_mib(pid: int) -> float:
-    with open(f"/proc/{pid}/status", encoding="utf-8") as file:
-        return next(int(line.split()[1]) / 1024 for line in file if line.startswith("VmRSS"))
-
-
 def test_ten_thousand_requests(exported, tmp_path):
     shutil.copytree(exported, tmp_path / "models" / "1")
     signature = tf.saved_model.load(exported).signatures["refer"]
@@ -211,13 +189,13 @@ def test_ten_thousand_requests(exported, tmp_path):
         }
         for name, file in FILES.items()
     }
-    with serving(tmp_path / "models") as server:
+    with serving(tmp_path / "models", bounds=BOUNDS) as server:
         attacker = Attacker(server, expected)
         start, memory = time.monotonic(), []
         with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
             for first in range(0, REQUESTS, WARM_UP):
                 list(pool.map(attacker.one, range(first, first + WARM_UP)))
-                memory.append(resident_mib(server.process.pid))
+                memory.append(memory_mib(server.process.pid)["VmRSS"])
         print(
             f"{REQUESTS} requests in {time.monotonic() - start:.0f} s; MiB after each {WARM_UP}: "
             f"{[round(m) for m in memory]}; {dict(sorted(attacker.counts.items()))}"
