@@ -4,7 +4,6 @@ import http.client
 import shutil
 import socket
 import ssl
-import subprocess
 import time
 
 import commands
@@ -21,19 +20,11 @@ from export.serving.status import Status
 TOKEN = "0123456789abcdef"
 
 
-def certificate(folder, name):
-    """Key and certificate of "localhost", signed by itself."""
-    key, chain = folder / f"{name}.key", folder / f"{name}.pem"
-    options = "-x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost".split()
-    subprocess.run(["openssl", "req", *options, "-keyout", key, "-out", chain], check=True, capture_output=True)
-    return key, chain
-
-
 @pytest.mark.process
 def test_certificates_and_a_token_are_asked_for_on_both_ports(exported, tmp_path):
-    if not shutil.which("openssl"):
-        pytest.skip("openssl, which makes the certificates, is not installed")
-    (key, chain), (own_key, own_chain) = certificate(tmp_path, "server"), certificate(tmp_path, "client")
+    (key, chain), (own_key, own_chain) = (
+        certificates.make_certificate(tmp_path, name) for name in ("server", "client")
+    )
     (tmp_path / "token").write_text(TOKEN + "\n")
     shutil.copytree(exported, tmp_path / "models" / "1")
     flags = [f"--tls_key={key}", f"--tls_certificate={chain}", f"--tls_client_roots={own_chain}"]

@@ -442,7 +442,7 @@ def test_the_example_of_the_readme(server, tmp_path, monkeypatch, capsys):
 
 
 def test_tls(exported, tmp_path):
-    key, certificate = make_certificate(tmp_path, "server")
+    key, certificate = make_certificate(tmp_path, "localhost")
     shutil.copytree(exported, tmp_path / "models" / "1")
     with serving(tmp_path / "models", f"--tls_key={key}", f"--tls_certificate={certificate}") as server:
         with DSGClient(f"localhost:{server.port}", tls_roots=certificate.read_bytes()) as client:
