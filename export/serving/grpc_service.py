@@ -8,6 +8,7 @@ full before it tells anybody.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -119,7 +120,8 @@ class Service:
                 # The error ends here, and with it what its stack trace holds: the request.
                 refusal = error.grpc_code, error.message
             if refusal:
-                await context.abort(*refusal)
+                with contextlib.suppress(aio.InternalError):  # Nobody is there any more.
+                    await context.abort(*refusal)
 
         return grpc.stream_stream_rpc_method_handler(handle)
 
@@ -150,14 +152,16 @@ class Service:
 
     async def _send(self, context, response, seconds: float) -> None:
         """Sends, for as long as somebody reads."""
-        if hasattr(response, "SerializeToString"):
-            try:
+        try:
+            if hasattr(response, "SerializeToString"):
                 await asyncio.wait_for(context.write(response.SerializeToString()), seconds)
-            except asyncio.TimeoutError:
-                raise Status("DEADLINE_EXCEEDED", "the client did not read the answer") from None
-            return
-        async for part in response:
-            await context.write(part.SerializeToString())
+                return
+            async for part in response:
+                await context.write(part.SerializeToString())
+        except asyncio.TimeoutError:
+            raise Status("DEADLINE_EXCEEDED", "the client did not read the answer") from None
+        except aio.InternalError as error:  # The call ended under our hands.
+            raise ConnectionResetError("it did not wait for the answer") from error
 
     async def _predict(self, request, entry, place, seconds):
         model_info.check_spec(request)

@@ -82,6 +82,8 @@ class Predictor:
             for piece, row in zip(pieces, starts)
         ]
         answering = asyncio.gather(*futures)
+        # When the client has gone, nobody asks how it ended; asyncio would complain.
+        answering.add_done_callback(lambda all_of_them: all_of_them.cancelled() or all_of_them.exception())
         try:
             results: list[Result] = await asyncio.wait_for(answering, deadline - time.monotonic())
         except asyncio.TimeoutError:

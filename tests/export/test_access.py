@@ -9,6 +9,7 @@ import time
 import commands
 import grpc
 import pytest
+from certificates import make_certificate
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from pictures import FILES, QUERY
 from server_process import serving
@@ -22,9 +23,7 @@ TOKEN = "0123456789abcdef"
 
 @pytest.mark.process
 def test_certificates_and_a_token_are_asked_for_on_both_ports(exported, tmp_path):
-    (key, chain), (own_key, own_chain) = (
-        certificates.make_certificate(tmp_path, name) for name in ("server", "client")
-    )
+    (key, chain), (own_key, own_chain) = (make_certificate(tmp_path, name) for name in ("server", "client"))
     (tmp_path / "token").write_text(TOKEN + "\n")
     shutil.copytree(exported, tmp_path / "models" / "1")
     flags = [f"--tls_key={key}", f"--tls_certificate={chain}", f"--tls_client_roots={own_chain}"]

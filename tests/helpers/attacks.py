@@ -111,7 +111,7 @@ class Report:
         return (
             f"| {name} | {seconds:.0f} s: {codes} | {len(answered)} OK{_others(refused)}, "
             f"{np.median(answered):.0f}, {max(answered):.0f} | {max(health):.0f} | {self.peak['VmHWM']:.0f} | "
-            f"{self.peak['RssAnon']:.0f}, {self.peak['VmData']:.0f}"
+            f"{self.peak['RssAnon']:.0f}, {self.peak['VmData']:.0f} |"
         )
 
 
