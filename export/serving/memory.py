@@ -48,6 +48,7 @@ class Place:
         self._budget.count(self, -1)
         self.size = size
         self._budget.count(self, 1)
+        self._budget.serve()
 
     async def receive(self, message: Coroutine[Any, Any, _Result], seconds: float) -> _Result:
         """What arrives; the place can be lost until then.
@@ -72,6 +73,7 @@ class Place:
             self._budget.count(self, -1)
             self.is_strange = False
             self._budget.count(self, 1)
+            self._budget.serve()
             arriving.cancel()
             # Nobody is left to be told how it ends. Its error knows this frame: forgotten, or both would stay for long.
             arriving.add_done_callback(lambda task: task.cancelled() or task.exception())
@@ -121,7 +123,6 @@ class Budget:
             yield place
         finally:
             place.resize(0)
-            self._serve()
 
     def has_room(self, size: int, is_strange: bool) -> bool:
         """Whether so many bytes are free; for those whom nobody knows, half of them are not."""
@@ -138,7 +139,7 @@ class Budget:
     async def _wait(self, place: Place, seconds: float) -> None:
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append((place, turn))
-        self._serve()
+        self.serve()
         try:
             await asyncio.wait({turn}, timeout=seconds)
         except asyncio.CancelledError:
@@ -150,7 +151,7 @@ class Budget:
         if not turn.done():
             raise _no_memory()
 
-    def _serve(self) -> None:
+    def serve(self) -> None:
         """Gives what is free, first to those who came last; where that is not enough, tells slow senders to go."""
         for entry in reversed(self._waiting):
             place, turn = entry
@@ -179,7 +180,7 @@ class Budget:
             if self._timer is not None:
                 self._timer.cancel()
             soonest = min(other.since for other in self.receiving) + self._grace
-            self._timer = loop.call_at(max(soonest, loop.time() + self._grace / 10), self._serve)
+            self._timer = loop.call_at(max(soonest, loop.time() + self._grace / 10), self.serve)
 
 
 def _no_memory() -> Status:

@@ -121,6 +121,24 @@ def test_who_sends_slowly_goes_when_others_need_the_memory_and_not_before():
     asyncio.run(run())
 
 
+def test_who_waits_gets_what_another_gives_back_before_it_ends():
+    async def run():
+        budget, leave = Budget(100), asyncio.Event()
+        budget.known["b"] = None
+        async with budget.place(100, 1, "a") as place:
+            waiting = asyncio.create_task(hold(budget, 60, "b", leave))
+            await asyncio.sleep(0.01)
+            assert budget.reserved == 100
+            place.resize(40)
+            await asyncio.sleep(0.01)
+            assert budget.reserved == 100 and not waiting.done()
+            leave.set()
+            await waiting
+            assert budget.reserved == 40
+
+    asyncio.run(run())
+
+
 def test_a_message_has_to_arrive_in_time():
     async def run():
         budget = Budget(100)
