@@ -116,8 +116,8 @@ class Detector(keras.layers.Layer):
     def _propose(self, scores, encoded, image_size, training):
         """What Model Garden's `MultilevelROIGenerator` does at one level.
 
-        Its suppression pads to 512 boxes and compares them in dozens of operations, which on CPUs takes as long as a
-        fifth of a small backbone; and below a threshold of 0.5 it keeps what overlaps more.
+        Its suppression pads to 512 boxes and compares them in dozens of operations, which on CPUs takes long beside a
+        small backbone; and below a threshold of 0.5 it keeps what overlaps more.
         """
         scores, encoded = tf.stop_gradient(scores), tf.stop_gradient(encoded)
         count, size = int(np.prod(scores.shape[1:])), image_size[:, tf.newaxis]
