@@ -14,7 +14,7 @@ import shutil
 from absl import flags
 
 from dsg_tf import config as config_lib
-from dsg_tf.process import command
+from dsg_tf.process import command, files
 
 FLAGS = flags.FLAGS
 EXTRA = "assets.extra"  # What TF Serving carries along without reading it as part of the model.
@@ -117,12 +117,7 @@ def export(
 
 def _next_version(output_dir: str) -> int:
     names = os.listdir(output_dir) if os.path.isdir(output_dir) else []
-    return max((int(name) for name in names if _is_version(name)), default=0) + 1
-
-
-def _is_version(name: str) -> bool:
-    """Whether TF Serving takes a directory for a version: ASCII digits, leading zeros too; `int` alone takes others."""
-    return name.isascii() and name.isdecimal()
+    return max((int(name) for name in names if files.is_version(name)), default=0) + 1
 
 
 if __name__ == "__main__":

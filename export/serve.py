@@ -90,7 +90,6 @@ def main() -> None:
         concurrent=FLAGS.max_concurrent,
         connections=ports.connections(),
         seconds=FLAGS.timeout,
-        arrival_seconds=FLAGS.timeout,
     )
     settings = server.Settings(
         model_name=FLAGS.model_name,

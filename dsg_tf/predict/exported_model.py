@@ -15,7 +15,7 @@ from dsg_tf.data.queries import Query
 from dsg_tf.data.roles import QUERY_PARTS
 from dsg_tf.predict import answers
 from dsg_tf.predict.requests import Request
-from dsg_tf.process import error_sentences
+from dsg_tf.process import error_sentences, files
 
 QUERIES_AT_ONCE = 64  # of one image; with pairs of boxes, a query takes megabytes.
 _PADDING = Query("", ("", "", ""))
@@ -52,9 +52,7 @@ def newest_version(path: str) -> str:
         return path
     names = os.listdir(path) if os.path.isdir(path) else []
     versions = [
-        name
-        for name in names
-        if name.isascii() and name.isdecimal() and os.path.exists(os.path.join(path, name, "saved_model.pb"))
+        name for name in names if files.is_version(name) and os.path.exists(os.path.join(path, name, "saved_model.pb"))
     ]
     if not versions:
         raise FileNotFoundError(

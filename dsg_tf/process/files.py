@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 LOCK = "lock"
+_LARGEST_VERSION = 2**63 - 1
 
 
 @contextlib.contextmanager
@@ -73,3 +74,8 @@ def held(directory: str, lock: str = LOCK) -> Iterator[None]:
         except OSError as error:  # The disk is full, or the file system has no locks.
             raise OSError(f"{path}: {error}") from error
         yield
+
+
+def is_version(name: str) -> bool:
+    """Whether a directory's name is that of a version, as TF Serving reads it: a number, zeros before it included."""
+    return name.isascii() and name.isdecimal() and int(name) <= _LARGEST_VERSION

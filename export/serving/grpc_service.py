@@ -32,13 +32,14 @@ from tensorflow_serving.apis import (
 from export.serving import model_info, unpacking
 from export.serving.access import Access
 from export.serving.call import Call
+from export.serving.limits import Deadline
 from export.serving.memory import Budget, Place
 from export.serving.predictor import Predictor
 from export.serving.request_log import Entry, RequestLog
 from export.serving.status import Status
 
 _COPIES = 4  # Of an answer that are in memory for a moment: arrays, the proto, its bytes, and gRPC's.
-_Answer = Callable[[Any, Entry, Place, float], Awaitable[Any]]
+_Answer = Callable[[Any, Entry, Place, Deadline], Awaitable[Any]]
 
 
 class Service:
@@ -102,7 +103,7 @@ class Service:
 
         Args:
           kind: class of the message.
-          answer: from the message, the request's log entry, its place and its seconds to the response, or to an
+          answer: from the message, the request's log entry, its place and its deadline to the response, or to an
             asynchronous iterator of responses.
           what: name for the log; "": it is a prediction.
           needs_token: whether it is only for those who have it.
@@ -127,16 +128,16 @@ class Service:
 
     async def _answer(self, kind, answer: _Answer, context, entry: Entry, budget: Budget) -> None:
         remaining = context.time_remaining()
-        seconds = self._limits.seconds if remaining is None else min(remaining, self._limits.seconds)
-        async with budget.place(self._limits.message_bytes, seconds, entry.peer) as place:
-            message = await self._message(kind, context, place, seconds)
-            response = await answer(message, entry, place, seconds)
+        deadline = Deadline(self._limits.seconds if remaining is None else min(remaining, self._limits.seconds))
+        async with budget.place(self._limits.message_bytes, deadline.left, entry.peer) as place:
+            message = await self._message(kind, context, place, deadline)
+            response = await answer(message, entry, place, deadline)
             del message
-            await self._send(context, response, seconds)
+            await self._send(context, response, deadline.to_send)
             place.answered()
 
-    async def _message(self, kind, context, place: Place, seconds: float):
-        raw = await place.receive(context.read(), min(seconds, self._limits.arrival_seconds))
+    async def _message(self, kind, context, place: Place, deadline: Deadline):
+        raw = await place.receive(context.read(), deadline.left)
         if raw is aio.EOF:
             raise Status("INVALID_ARGUMENT", "the request has no message")
         if raw.startswith(unpacking.MAGIC):
@@ -163,27 +164,27 @@ class Service:
         except aio.InternalError as error:  # The call ended under our hands.
             raise ConnectionResetError("it did not wait for the answer") from error
 
-    async def _predict(self, request, entry, place, seconds):
+    async def _predict(self, request, entry, place, deadline):
         model_info.check_spec(request)
         # The place has the size of the message now; to ask the message itself would be to write all of it.
-        call, outputs = await self._predictor.predict(request, place.size, entry, place, seconds, _COPIES)
+        call, outputs = await self._predictor.predict(request, place.size, entry, place, deadline, _COPIES)
         return _response(request.model_spec.name, call, outputs)
 
-    async def _metadata(self, request, entry, place, seconds):
+    async def _metadata(self, request, entry, place, deadline):
         return model_info.metadata(self._versions, request)
 
-    async def _status(self, request, entry, place, seconds):
+    async def _status(self, request, entry, place, deadline):
         return model_info.status(self._versions, request)
 
-    async def _classify(self, request, entry, place, seconds):
+    async def _classify(self, request, entry, place, deadline):
         model_info.check_spec(request)
         refuse_method(self._versions, request.model_spec, "classify")
 
-    async def _regress(self, request, entry, place, seconds):
+    async def _regress(self, request, entry, place, deadline):
         model_info.check_spec(request)
         refuse_method(self._versions, request.model_spec, "regress")
 
-    async def _multi_inference(self, request, entry, place, seconds):
+    async def _multi_inference(self, request, entry, place, deadline):
         # The first task decides: there is none that could be done.
         task = request.tasks[0] if request.tasks else inference_pb2.InferenceTask()
         self._versions.find(task.model_spec)
@@ -192,7 +193,7 @@ class Service:
             raise Status("UNIMPLEMENTED", f"Unsupported signature method_name: {task.method_name[:100]}")
         refuse_method(self._versions, task.model_spec, method)
 
-    async def _reload(self, request, entry, place, seconds):
+    async def _reload(self, request, entry, place, deadline):
         if not self._allow_reload:
             raise Status("PERMISSION_DENIED", "this server was started without --allow_reload")
         await asyncio.to_thread(self._versions.reload, request.config)
@@ -200,12 +201,12 @@ class Service:
         response.status.SetInParent()
         return response
 
-    async def _check(self, request, entry, place, seconds):
+    async def _check(self, request, entry, place, deadline):
         if request.service not in _SERVICES:
             raise Status("NOT_FOUND", "unknown service")
         return health_pb2.HealthCheckResponse(status=_health(self._ready))
 
-    async def _watch(self, request, entry, place, seconds):
+    async def _watch(self, request, entry, place, deadline):
         place.resize(0)  # It may stay for days.
 
         async def changes():

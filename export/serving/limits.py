@@ -6,6 +6,7 @@ import collections
 import contextlib
 import dataclasses
 import threading
+import time
 from collections.abc import Iterator
 
 from export.serving.status import Status
@@ -26,7 +27,6 @@ class Limits:
       concurrent: requests that wait or run.
       connections: to each of the two interfaces.
       seconds: that a request may take, its arrival included.
-      arrival_seconds: that a request may take to arrive.
     """
 
     message_bytes: int = 32 * 2**20
@@ -39,7 +39,6 @@ class Limits:
     concurrent: int = 64
     connections: int = 512
     seconds: float = 30.0
-    arrival_seconds: float = 30.0
 
     @property
     def of_one_peer(self) -> int:
@@ -71,6 +70,25 @@ class Limits:
         """Raises `Status` for a message that is too long."""
         if count > self.message_bytes:
             raise Status("RESOURCE_EXHAUSTED", f"the message has {count} bytes, more than {self.message_bytes}")
+
+
+class Deadline:
+    """When nobody waits for an answer any more, so many seconds from now."""
+
+    _LEAST_TO_SEND = 1.0
+
+    def __init__(self, seconds: float):
+        self._end = time.monotonic() + seconds
+
+    @property
+    def left(self) -> float:
+        """Seconds until then."""
+        return max(self._end - time.monotonic(), 0.0)
+
+    @property
+    def to_send(self) -> float:
+        """Seconds in which the answer, or why there is none, has to be read: a few, where it took all its time."""
+        return max(self.left, self._LEAST_TO_SEND)
 
 
 class Slots:

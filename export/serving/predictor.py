@@ -12,7 +12,7 @@ from tensorflow_serving.apis import predict_pb2
 from export.serving import call as call_lib
 from export.serving.batching import Batcher, Result
 from export.serving.call import Call
-from export.serving.limits import Limits, Slots
+from export.serving.limits import Deadline, Limits, Slots
 from export.serving.memory import Place
 from export.serving.monitoring import Monitoring
 from export.serving.request_log import Entry
@@ -44,7 +44,13 @@ class Predictor:
         return await asyncio.get_running_loop().run_in_executor(self._readers, function, *arguments)
 
     async def predict(
-        self, request: predict_pb2.PredictRequest, size: int, entry: Entry, place: Place, seconds: float, copies: int
+        self,
+        request: predict_pb2.PredictRequest,
+        size: int,
+        entry: Entry,
+        place: Place,
+        deadline: Deadline,
+        copies: int,
     ) -> tuple[Call, dict[str, np.ndarray]]:
         """The outputs by name that a request asks for, and what it was.
 
@@ -53,13 +59,12 @@ class Predictor:
           size: its bytes.
           entry: for the log.
           place: the memory of the request, and of its answer.
-          seconds: until nobody waits for the answer any more.
+          deadline: when nobody waits for the answer any more.
           copies: of the answer that will be in memory for a moment.
 
         Raises:
           Status: why there is none.
         """
-        start = time.monotonic()
         with self._slots.one(entry.peer), self._monitoring.in_flight.track_inprogress():
             servable = self.versions.find(request.model_spec)
             servable.signature(request.model_spec.signature_name)
@@ -68,24 +73,24 @@ class Predictor:
             call = await self.read(servable.prepare, request, self.limits, size=size)
             entry.details = f"{call.images} images, {call.queries} queries, version {servable.version}"
             place.resize(_COPIES_OF_INPUTS * size + copies * servable.output_bytes(call))
-            return call, await self._outputs(call, entry, start + seconds)
+            return call, await self._outputs(call, entry, deadline)
 
     def drain(self, seconds: float) -> None:
         """Refuses new requests, and returns when those under way are answered, or after so many seconds."""
         self._slots.close(seconds)
 
-    async def _outputs(self, call: Call, entry: Entry, deadline: float) -> dict[str, np.ndarray]:
+    async def _outputs(self, call: Call, entry: Entry, deadline: Deadline) -> dict[str, np.ndarray]:
         pieces = call.pieces(self.limits.together(bool(call.pixels)), self.limits.pixels)
         starts = np.cumsum([0, *(piece.images for piece in pieces)])
         futures = [
-            asyncio.wrap_future(self._batcher.submit(piece, entry.peer, int(row), deadline))
+            asyncio.wrap_future(self._batcher.submit(piece, entry.peer, int(row), time.monotonic() + deadline.left))
             for piece, row in zip(pieces, starts)
         ]
         answering = asyncio.gather(*futures)
         # When the client has gone, nobody asks how it ended; asyncio would complain.
         answering.add_done_callback(lambda all_of_them: all_of_them.cancelled() or all_of_them.exception())
         try:
-            results: list[Result] = await asyncio.wait_for(answering, deadline - time.monotonic())
+            results: list[Result] = await asyncio.wait_for(answering, deadline.left)
         except asyncio.TimeoutError:
             raise Status("DEADLINE_EXCEEDED", "there is no answer yet, and nobody waits for it any more") from None
         finally:

@@ -17,6 +17,7 @@ from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
 from export.serving import grpc_service, model_info, rest_json, unpacking
 from export.serving.access import Access
+from export.serving.limits import Deadline
 from export.serving.memory import Budget, Place
 from export.serving.monitoring import Monitoring
 from export.serving.predictor import Predictor
@@ -63,7 +64,7 @@ class Api:
         path = request.raw_path if request.raw_path.startswith("/") else request.rel_url.raw_path_qs
         found = _PREDICT.fullmatch(path) if request.method == "POST" else None
         what = "" if found else f"{request.method} {path[:60]}"
-        seconds = self._limits.seconds
+        deadline = Deadline(self._limits.seconds)
         refusal = None
         try:
             with self._log.entry("rest", peer_of(request), what) as entry:
@@ -71,11 +72,11 @@ class Api:
                 if not found:
                     on_arrival()
                     response = self._get(request.method, path)
-                    await _send(request, response, seconds)
+                    await _send(request, response, deadline.to_send)
                     return response
-                async with self._budget.place(self._size(request), seconds, entry.peer) as place:
-                    response = _json(await self._post(request, found, entry, place, seconds, on_arrival))
-                    await _send(request, response, seconds)
+                async with self._budget.place(self._size(request), deadline.left, entry.peer) as place:
+                    response = _json(await self._post(request, found, entry, place, deadline, on_arrival))
+                    await _send(request, response, deadline.to_send)
                     place.answered()
                     return response
         except Status as error:
@@ -84,7 +85,7 @@ class Api:
         if refusal.code == "CANCELLED":
             raise ConnectionResetError(refusal.message)
         response = _json(orjson.dumps({"error": refusal.message}), refusal)
-        await _send(request, response, seconds)
+        await _send(request, response, deadline.to_send)
         return response
 
     def _get(self, method: str, path: str) -> web.Response:
@@ -139,11 +140,11 @@ class Api:
         found: re.Match,
         entry: Entry,
         place: Place,
-        seconds: float,
+        deadline: Deadline,
         on_arrival: Callable[[], object],
     ) -> bytes:
         """The body of the answer to a POST."""
-        body = await place.receive(self._body(http_request), min(seconds, self._limits.arrival_seconds))
+        body = await place.receive(self._body(http_request), deadline.left)
         on_arrival()
         request = predict_pb2.PredictRequest(model_spec=_spec(found))
         method = found.group(4)
@@ -165,7 +166,7 @@ class Api:
         in_rows = "instances" in value
         del body, value
         message_size = await read(request.ByteSize, size=size)
-        _, outputs = await self._predictor.predict(request, message_size, entry, place, seconds, _COPIES)
+        _, outputs = await self._predictor.predict(request, message_size, entry, place, deadline, _COPIES)
         return await read(rest_json.answer, outputs, in_rows, size=max(size, place.size // _COPIES))
 
     def _refuse(self, method: str, value, spec) -> None:

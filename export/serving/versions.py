@@ -12,13 +12,13 @@ from absl import logging
 from tensorflow_serving.apis import get_model_status_pb2, model_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
+from dsg_tf.process import files
 from export.serving.servable import Servable
 from export.serving.status import Status
 
 State = get_model_status_pb2.ModelVersionStatus.State
 # Seconds after which a version that could not be loaded is tried again: the first time, and at most.
 _RETRY, _LONGEST_RETRY = 5.0, 300.0
-_LARGEST_VERSION = 2**63 - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,7 +209,7 @@ class Versions:
             del self._conditions[version]
 
     def _start(self, version: int, path: str) -> None:
-        files = _files(path)
+        there = _files(path)
         self._conditions[version] = Condition(State.LOADING)
         try:
             servable = self._load(path)
@@ -222,7 +222,7 @@ class Versions:
             self._conditions[version] = Condition(State.END, f"{type(error).__name__}: {error}")
             before = self._failures.get(version)
             pause = min(2 * before.pause, _LONGEST_RETRY) if before else _RETRY
-            self._failures[version] = _Failure(files, False, pause, time.monotonic() + pause)
+            self._failures[version] = _Failure(there, False, pause, time.monotonic() + pause)
             logging.error("%s: version %d cannot be loaded: %s", self.name, version, error, exc_info=before is None)
             return
         self._failures.pop(version, None)
@@ -253,7 +253,7 @@ def _wanted(config: model_server_config_pb2.ModelConfig) -> dict[int, str]:
     path, policy = config.base_path, config.model_version_policy
     there = {}
     for name in sorted(os.listdir(path), reverse=True):  # Of 5 and 005 the former counts.
-        if _is_version(name) and os.path.isdir(os.path.join(path, name)):
+        if files.is_version(name) and os.path.isdir(os.path.join(path, name)):
             there[int(name)] = os.path.join(path, name)
     there = dict(sorted(there.items()))
     kind = policy.WhichOneof("policy_choice")
@@ -263,11 +263,6 @@ def _wanted(config: model_server_config_pb2.ModelConfig) -> dict[int, str]:
         return {version: path for version, path in there.items() if version in policy.specific.versions}
     newest = list(there)[-max(policy.latest.num_versions, 1) :]
     return {version: there[version] for version in newest}
-
-
-def _is_version(name: str) -> bool:
-    """TF Serving's rule: what reads as a number, zeros before it included."""
-    return name.isascii() and name.isdecimal() and int(name) <= _LARGEST_VERSION
 
 
 def _files(path: str) -> tuple:

@@ -28,19 +28,6 @@ GET = b"GET /v1/models/dsg HTTP/1.1\r\nHost: x\r\n"
 CLOSE = b"Connection: close\r\n\r\n"
 
 
-@pytest.fixture(scope="module")
-def expected(exported):
-    return attacks.Expected(exported)
-
-
-@pytest.fixture(scope="module")
-def server(exported, tmp_path_factory):
-    base = tmp_path_factory.mktemp("life") / "models"
-    shutil.copytree(exported, base / "1")
-    with serving(base, bounds=attacks.BOUNDS) as running:
-        yield running
-
-
 def statuses(port, data: bytes) -> list[int]:
     """Of all responses to these bytes."""
     with connect(port) as connection:

@@ -2,33 +2,18 @@
 
 import gzip
 import json
-import shutil
 
-import attacks
 import grpc
 import numpy as np
 import pytest
 from attacks import at_once, attack, predict, request_of
 from hostile_http import connect, post, read_responses, status_of
 from pictures import FILES, QUERY, png16
-from server_process import QUERIES, refer_inputs, serving
+from server_process import QUERIES, refer_inputs
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(900)]
 MIB = 1 << 20
 NO_MORE = {"RESOURCE_EXHAUSTED", "INVALID_ARGUMENT", "OK"}
-
-
-@pytest.fixture(scope="module")
-def expected(exported):
-    return attacks.Expected(exported)
-
-
-@pytest.fixture(scope="module")
-def server(exported, tmp_path_factory):
-    base = tmp_path_factory.mktemp("attacked") / "models"
-    shutil.copytree(exported, base / "1")
-    with serving(base, bounds=attacks.BOUNDS) as running:
-        yield running
 
 
 def large_image(size: int) -> bytes:

@@ -24,19 +24,6 @@ SECONDS = 8.0  # That an attack goes on.
 MIB = 1 << 20
 
 
-@pytest.fixture(scope="module")
-def expected(exported):
-    return attacks.Expected(exported)
-
-
-@pytest.fixture(scope="module")
-def server(exported, tmp_path_factory):
-    base = tmp_path_factory.mktemp("peers") / "models"
-    shutil.copytree(exported, base / "1")
-    with serving(base, bounds=attacks.BOUNDS) as running:
-        yield running
-
-
 def count_ended(report, connections):
     """How many of them the server has ended by now, or answered."""
     for connection in connections:
