@@ -14,6 +14,7 @@ from dsg_tf.data.batches.network_input import Resize
 from dsg_tf.data.records import DatasetInfo
 from dsg_tf.keras import keras
 from dsg_tf.model import detector, dsg, gpi, heads, regions
+from dsg_tf.model.edge_refiner import EdgeRefiner
 from dsg_tf.model.baselines import attention, shifts, two_step
 from dsg_tf.objectives import losses
 
@@ -58,7 +59,7 @@ def _graph_model(config: Config, num_entities: int, num_relations: int) -> dsg.D
     has = GRAPH_SYSTEMS[config.model]
     pair_units = config.pair_units if has.graph and not has.matches_triplets else 0
     region: dict[str, Any] = {"stride": 2**config.roi_level, "op": config.roi_op}
-    pair_features = graph = labeler = describe_pairs = None
+    pair_features = graph = labeler = describe_pairs = edge_refiner = None
     if has.graph:
         pair_features = regions.PairFeatures(config.feature_size, name="pair_features", **region)
         graph = gpi.GraphLayer(
@@ -74,6 +75,8 @@ def _graph_model(config: Config, num_entities: int, num_relations: int) -> dsg.D
         labeler = heads.LabelHeads(num_entities, num_relations, name="labeler")
     if pair_units:
         describe_pairs = keras.layers.Dense(pair_units, name="describe_pairs")
+    if config.edge_level:
+        edge_refiner = EdgeRefiner(config.hidden_units, stride=2**config.edge_level, name="edge_refiner")
     if has.matches_triplets:
         classifier = two_step.GraphMatcher(name="classifier")
     else:
@@ -96,6 +99,7 @@ def _graph_model(config: Config, num_entities: int, num_relations: int) -> dsg.D
         classifier=classifier,
         describe_pairs=describe_pairs,
         refiner=heads.BoxRefiner(name="refiner"),
+        edge_refiner=edge_refiner,
         refine_features=not has.refines_from_graph,
         labeler=labeler,
         refined_nms_iou=config.refined_nms_iou,
@@ -184,6 +188,7 @@ def build_detector(config: Config) -> detector.Detector:
         pixel_mean=config.pixel_mean,
         pixel_std=config.pixel_std,
         freeze_batch_norm=config.batch_norm == "frozen",
+        fine_level=config.edge_level,
         name="detector",
     )
 

@@ -6,6 +6,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 
+NUM_IN_ORDER = 6  # Version 0.1 knew the first six, as numbers.
+
+
 @dataclasses.dataclass(frozen=True)
 class LossWeights:
     """Weights of the loss terms (the paper, section 4); the defaults are those of its authors' released code."""
@@ -16,6 +19,7 @@ class LossWeights:
     refine: float = 1.0
     entity: float = 0.01
     relation: float = 0.01
+    edges: float = 1.0
 
     def __post_init__(self):
         for name, weight in dataclasses.asdict(self).items():
@@ -39,12 +43,12 @@ class LossWeights:
             pairs = list(given.items())
         elif all("=" in str(item) for item in given):
             pairs = [(name.strip(), weight) for name, _, weight in (str(item).partition("=") for item in given)]
-        elif len(given) == len(names):
+        elif len(given) == NUM_IN_ORDER:
             pairs = list(zip(names, given))
         else:
             raise ValueError(
                 f"--loss_weights={','.join(map(str, given))}: give weights by name, such as rr=0.5,relation=0.3, or "
-                f"all 6 values of {', '.join(names)}"
+                f"all 6 values of {', '.join(names[:NUM_IN_ORDER])}"
             )
         weights = dict(pairs)
         wrong = [name for name in weights if name not in names]

@@ -140,6 +140,11 @@ class Config:
         "0: it sees one box at a time, as in the paper",
         minimum=0,
     )
+    edge_level: int = _setting(
+        0,
+        "feature level of the backbone where a second refinement looks at the edges of boxes; 0: none, as in the paper",
+        minimum=0,
+    )
     refine_loss: str = _setting(
         "smooth_l1", "loss of the box refiner; giou needs the extra [addons]", ("smooth_l1", "giou")
     )

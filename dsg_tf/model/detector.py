@@ -36,6 +36,7 @@ class Detector(keras.layers.Layer):
       score_threshold: at inference proposals with a lower score are dropped, but never the best.
       pixel_mean, pixel_std: RGB normalisation.
       freeze_batch_norm: whether batch normalisation uses its stored statistics in training too.
+      fine_level: a level of the backbone to return as well; 0: none.
     """
 
     def __init__(
@@ -54,11 +55,13 @@ class Detector(keras.layers.Layer):
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
         freeze_batch_norm: bool,
+        fine_level: int = 0,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.backbone, self.decoder, self.rpn_head = backbone, decoder, rpn_head
         self.rpn_level, self.roi_level = str(rpn_level), str(roi_level)
+        self.fine_level = str(fine_level) if fine_level else None
         self.anchors = anchors
         self.score_threshold = score_threshold
         self.pixel_mean, self.pixel_std = list(pixel_mean), list(pixel_std)
@@ -75,13 +78,14 @@ class Detector(keras.layers.Layer):
           given: boxes `[B, M, 4]` and bool `[B, M]`, which of them count, to take in place of the proposals.
 
         Returns:
-          features: `[B, H', W', C]`, the map at `roi_level`.
+          features: `[B, H', W', C]`, the map at `roi_level`; fine_features: that of the backbone at `fine_level`.
           rpn_scores: float32 `[B, H'', W'', A]`, logits; rpn_boxes: float32 `[B, H'', W'', A * 4]`, encoded.
           proposals: float32 `[B, N, 4]`, pixels of the network input, best first, zero padded; no gradient.
           proposal_scores: float32 `[B, N]` in [0, 1]; valid: bool `[B, N]`.
         """
         batch_norm_training = training and not self.freeze_batch_norm
         levels = self.backbone(self._normalize(image, image_size), training=batch_norm_training)
+        fine = {} if self.fine_level is None else {"fine_features": levels[self.fine_level]}
         if self.decoder is not None:
             levels = self.decoder(levels, training=batch_norm_training)
         rpn_scores, rpn_boxes = self.rpn_head({self.rpn_level: levels[self.rpn_level]}, training=batch_norm_training)
@@ -99,6 +103,7 @@ class Detector(keras.layers.Layer):
             "proposals": proposals,
             "proposal_scores": proposal_scores,
             "valid": valid,
+            **fine,
         }
 
     def _normalize(self, image, image_size):

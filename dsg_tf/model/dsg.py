@@ -26,6 +26,7 @@ class DSG(keras.Model):
       labeler: `LabelHeads`, or None (DSG -SGL).
       relative_geometry: whether z_ij has the geometry of j as seen from i too.
       describe_pairs: layer from edges z'_ij to the descriptors of a `PairTerm`; None without one.
+      edge_refiner: `EdgeRefiner` of the refined boxes; None without one.
       refined_nms_iou: at inference, IoU threshold of a non-maximum suppression of the refined boxes; 1: none.
       hidden: part of the input that it does not get to see, see `hidden_input.hide`.
     """
@@ -42,6 +43,7 @@ class DSG(keras.Model):
         labeler,
         relative_geometry: bool = False,
         describe_pairs=None,
+        edge_refiner=None,
         refine_features: bool = False,
         refined_nms_iou: float = 1.0,
         hidden: str = "",
@@ -52,7 +54,7 @@ class DSG(keras.Model):
         self.entity_features, self.pair_features = entity_features, pair_features
         self.graph, self.relative_geometry = graph, relative_geometry
         self.classifier, self.refiner, self.labeler = classifier, refiner, labeler
-        self.describe_pairs = describe_pairs
+        self.describe_pairs, self.edge_refiner = describe_pairs, edge_refiner
         self.refine_features, self.refined_nms_iou, self.hidden = refine_features, refined_nms_iou, hidden
 
     @property
@@ -84,13 +86,14 @@ class DSG(keras.Model):
         Returns:
           The detector's `rpn_scores`, `rpn_boxes`, `proposals`, `proposal_scores`, `valid`;
           `nodes` `[B, N, .]`: z'_i; `deltas` float32 `[B, N, 4]`: encoded refinement;
-          `boxes` float32 `[B, N, 4]`: refined boxes clipped to the image, pixels of the network input;
+          `boxes` float32 `[B, N, 4]`: refined boxes clipped to the image, pixels of the network input; with an edge
+          refiner `edge_starts`, the boxes before it, and `edge_deltas`, float32 `[B, N, 4]`;
           with a graph `neighbor_attention` `[B, N, N]` and `node_attention` `[B, N]`; with label heads
           `entity_logits` `[B, N, E]` and `relation_logits` `[B, N, N, R]`, float32; with a pair term `pairs`
           `[B, N, N, .]`.
         """
         found = self.detector(image, image_size, training=training, given=given)
-        features = found.pop("features")
+        features, fine = found.pop("features"), found.pop("fine_features", None)
         entities = self.entity_features(features, found["proposals"], training)
         graph = {"nodes": entities}
         if self.graph is not None:
@@ -101,8 +104,11 @@ class DSG(keras.Model):
                 found["valid"],
                 relative_geometry.of_pairs(found["proposals"]) if self.relative_geometry else None,
             )
-        deltas, refined = self.refiner(entities if self.refine_features else graph["nodes"], found["proposals"])
+        known = entities if self.refine_features else graph["nodes"]
+        deltas, refined = self.refiner(known, found["proposals"])
         result = {**found, **graph, "deltas": deltas, "boxes": box_lib.clip(refined, image_size)}
+        if self.edge_refiner is not None:
+            result |= self._refine_edges(fine, known, result["boxes"], image_size)
         if not training and self.refined_nms_iou < 1:
             # Proposals of one object come together when they are refined; one of them is enough to answer.
             result["valid"] &= box_lib.non_maxima(result["boxes"], found["proposal_scores"], self.refined_nms_iou)
@@ -112,6 +118,11 @@ class DSG(keras.Model):
             result["pairs"] = self.describe_pairs(graph["edges"])
         result.pop("edges", None)
         return result
+
+    def _refine_edges(self, features, nodes, boxes, image_size):
+        starts = tf.stop_gradient(boxes)
+        deltas, refined = self.edge_refiner(features, nodes, starts)
+        return {"edge_starts": starts, "edge_deltas": deltas, "boxes": box_lib.clip(refined, image_size)}
 
     def answer(self, encoded, queries, skip_invalid: bool = False) -> dict[str, tf.Tensor]:
         """Answers to queries int32 `[B, Q, 3]` about what `encode` returned; `skip_invalid` as of `heads`.

@@ -62,7 +62,9 @@ class Losses:
         terms = self._rpn_terms(outputs, batch)
         if "role_logits" in outputs:
             terms["rr"] = self._rr_term(outputs["role_logits"], matches, batch)
-        terms["refine"] = self._refine_term(outputs, matches, batch)
+        terms["refine"] = self._refine_term(outputs["deltas"], outputs["proposals"], matches, batch)
+        if "edge_deltas" in outputs:
+            terms["edges"] = self._refine_term(outputs["edge_deltas"], outputs["edge_starts"], matches, batch)
         if "entity_logits" in outputs:
             terms["entity"] = _entity_term(outputs["entity_logits"], matches, batch)
             terms["relation"] = self._relation_term(outputs["relation_logits"], matches, batch)
@@ -95,9 +97,9 @@ class Losses:
             per_query = _mean(losses, counts, 2)
         return tf.reduce_mean(_mean(per_query, batch["query_mask"], 1))
 
-    def _refine_term(self, outputs, matches, batch):
+    def _refine_term(self, deltas, starts, matches, batch):
         truth = tf.gather(batch["true_boxes"], matches["index"], axis=1, batch_dims=1)
-        losses = self.refine_loss(outputs["deltas"], outputs["proposals"], truth, matches["foreground"])
+        losses = self.refine_loss(deltas, starts, truth, matches["foreground"])
         return tf.reduce_mean(_mean(losses, matches["foreground"], 1))
 
     def _relation_term(self, logits, matches, batch):
