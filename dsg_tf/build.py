@@ -14,8 +14,8 @@ from dsg_tf.data.batches.network_input import Resize
 from dsg_tf.data.records import DatasetInfo
 from dsg_tf.keras import keras
 from dsg_tf.model import detector, dsg, gpi, heads, regions
-from dsg_tf.model.edge_refiner import EdgeRefiner
 from dsg_tf.model.baselines import attention, shifts, two_step
+from dsg_tf.model.edge_refiner import EdgeRefiner
 from dsg_tf.objectives import losses
 
 SSAS_ITERATIONS = 3
@@ -95,7 +95,7 @@ def _graph_model(config: Config, num_entities: int, num_relations: int) -> dsg.D
         ),
         pair_features=pair_features,
         graph=graph,
-        relative_geometry=config.relative_geometry,
+        relative_geometry=config.gated_relations,
         classifier=classifier,
         describe_pairs=describe_pairs,
         refiner=heads.BoxRefiner(name="refiner"),

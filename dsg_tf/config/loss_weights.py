@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-
 NUM_IN_ORDER = 6  # Version 0.1 knew the first six, as numbers.
 
 

@@ -126,13 +126,10 @@ class Config:
     hidden_units: int = _setting(512, "hidden units of phi, alpha, rho and the RR classifier", minimum=1)
     gpi_units: int = _setting(512, "outputs of phi and alpha", minimum=1)
     node_units: int = _setting(1024, "outputs of rho: size of z'_i and z'_ij", minimum=1)
-    relative_geometry: bool = _setting(
-        False,
-        "z_ij also has the offset and the sides of one box in units of the other; the paper's has the union's only",
-    )
     gated_relations: bool = _setting(
         False,
-        "what a box is and how it stands are multiplied in phi and in the RR classifier; the paper's concatenate them",
+        "what a box is and how it lies from another are multiplied, in phi and in the RR classifier; the paper's "
+        "concatenate them",
     )
     pair_units: int = _setting(
         0,

@@ -7,8 +7,8 @@ The supplement of the paper, section 1, equations (1) and (2), with weighted mea
     z'_k  = rho_entity([z_k; n_k; g])
     z'_kl = rho_relation([z_kl; z_k; z_l; g])
 
-With gates, beyond the paper, a message is a product, `phi([z_i; z_ij; z_j]) * W z_j`, and z'_k is
-`rho_entity([z_k; n_k; g]) + V n_k`.
+With gates, beyond the paper, z_ij has the geometry g_ij of j as seen from i too, a message is
+`phi([z_i; z_ij; z_j]) + gate(g_ij) * W z_j`, and z'_k is `rho_entity([z_k; n_k; g]) + V n_k`.
 """
 
 from __future__ import annotations
@@ -68,19 +68,21 @@ class SplitMLP(keras.layers.Layer):
 
 
 class GatedMLP(keras.layers.Layer):
-    """`SplitMLP` of the inputs, times a linear map of the third: of the neighbour z_j.
+    """`SplitMLP` of the inputs, plus a function of the last, how j lies from i, times a linear map of the third, z_j.
 
     So a message can say "a red cube" and "to the left" in one product. A sum of the two, which is all that a linear
-    output makes of them, tells what is around a box and where things are, not which is where.
+    output makes of them, tells what is around a box and where things are, not which is where. That the factor sees
+    nothing but where halves the steps until it is learned from pictures.
     """
 
     def __init__(self, hidden_units: int, units: int, unordered: int | None = None, **kwargs):
         super().__init__(**kwargs)
-        self.gate = SplitMLP(hidden_units, units, unordered, name="gate")
+        self.message = SplitMLP(hidden_units, units, unordered, name="message")
+        self.gate = SplitMLP(hidden_units // 4, units, name="gate")
         self.neighbor = keras.layers.Dense(units, name="neighbor")
 
     def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
-        return self.gate(inputs) * self.neighbor(inputs[2])
+        return self.message(inputs) + self.gate(inputs[3:]) * self.neighbor(inputs[2])
 
 
 class Aggregate(keras.layers.Layer):
@@ -90,7 +92,7 @@ class Aggregate(keras.layers.Layer):
       attention: "feature" (a softmax over the axis for each feature), "neighbor" (one weight per element), or "none"
         (the plain sum of equation 1).
       unordered: see `SplitDense`.
-      gated: whether `mlp` is a `GatedMLP`.
+      gated: whether `mlp` is a `GatedMLP`, whose last input tells where the neighbour is.
     """
 
     def __init__(
@@ -139,7 +141,7 @@ class GraphLayer(keras.layers.Layer):
       node_units: outputs of rho.
       attention: see `Aggregate`.
       unordered_edges: both directions of an edge have the same features, and come as one row.
-      gated: whether messages are products, which also reach z'_k by a linear map of their own.
+      gated: whether messages hold products, and reach z'_k by a linear map of their own too; needs `geometry`.
     """
 
     def __init__(
@@ -171,7 +173,7 @@ class GraphLayer(keras.layers.Layer):
           edges: z_ij, `[B, N, N, .]`, axis 1 the subject, axis 2 the object; or `[B, N (N + 1) / 2, .]`, a row for
             each of `unordered_pairs.indices`.
           valid: bool `[B, N]`; other nodes influence nothing.
-          geometry: the part of z_ij that depends on the direction, `[B, N, N, .]`, or None.
+          geometry: of `relative_geometry.of_pairs`, `[B, N, N, .]`; None without gates.
 
         Returns:
           nodes: `[B, N, node_units]`, z'_i; edges: `[B, N, N, node_units]`, z'_ij.

@@ -78,7 +78,7 @@ class ReferringClassifier(keras.layers.Layer):
         super().__init__(**kwargs)
         self.partner_keys = None
         if gated:
-            self.partner_keys = PartnerKeys(num_entities, num_relations, hidden_units, name="partner_keys")
+            self.partner_keys = PartnerKeys(num_entities, num_relations, hidden_units // 4, name="partner_keys")
         self.pair_term = PairTerm(num_relations, pair_units, name="pair_term") if pair_units else None
         self.node = keras.layers.Dense(hidden_units, name="node")
         self.subject = keras.layers.Embedding(num_entities, hidden_units, "uniform", name="subject")

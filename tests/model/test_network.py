@@ -54,7 +54,7 @@ def no_dsg_network():
 
 @pytest.fixture(scope="module")
 def gated_network():
-    return make_network(gated_relations=True, relative_geometry=True)
+    return make_network(gated_relations=True)
 
 
 @pytest.fixture(scope="module")

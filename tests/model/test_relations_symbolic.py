@@ -50,17 +50,17 @@ def scenes(rng, count):
 class Symbolic(keras.Model):
     """DSG from z_i on, without a detector."""
 
-    def __init__(self, *, gated=True, geometry=True, sees_relation=True):
+    def __init__(self, *, gated=True, sees_relation=True):
         super().__init__()
         self.graph = gpi.GraphLayer(hidden_units=UNITS, units=UNITS, node_units=UNITS, attention="feature", gated=gated)
         self.classifier = heads.ReferringClassifier(CLASSES, RELATIONS, UNITS, gated=gated)
-        self.geometry, self.sees_relation = geometry, sees_relation
+        self.gated, self.sees_relation = gated, sees_relation
 
     def call(self, batch):
         boxes, queries = batch["true_boxes"], batch["queries"]
         unions = box_lib.union(boxes[:, :, tf.newaxis], boxes[:, tf.newaxis])
         nodes = tf.concat([tf.one_hot(batch["entities"], CLASSES), _normalize(boxes)], -1)
-        geometry = relative_geometry.of_pairs(boxes) if self.geometry else None
+        geometry = relative_geometry.of_pairs(boxes) if self.gated else None
         graph = self.graph(nodes, _normalize(unions), batch["box_mask"], geometry)
         if not self.sees_relation:
             queries *= [1, 0, 1]
