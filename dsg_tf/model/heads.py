@@ -63,7 +63,7 @@ class ReferringClassifier(keras.layers.Layer):
       num_entities, num_relations: E, R.
       hidden_units: of both hidden layers.
       pair_units: size of the pair descriptors of a `PairTerm`; 0: none, as in the paper.
-      gated: whether the second layer sees `PartnerKeys` too; the paper's does not.
+      gated: whether `PartnerKeys` add to the logits; the paper's have none.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class ReferringClassifier(keras.layers.Layer):
         super().__init__(**kwargs)
         self.partner_keys = None
         if gated:
-            self.partner_keys = PartnerKeys(num_entities, num_relations, hidden_units // 4, name="partner_keys")
+            self.partner_keys = PartnerKeys(num_entities, num_relations, hidden_units, name="partner_keys")
         self.pair_term = PairTerm(num_relations, pair_units, name="pair_term") if pair_units else None
         self.node = keras.layers.Dense(hidden_units, name="node")
         self.subject = keras.layers.Embedding(num_entities, hidden_units, "uniform", name="subject")
@@ -116,12 +116,13 @@ class ReferringClassifier(keras.layers.Layer):
     def _logits(self, nodes, queries):
         query = self.subject(queries[..., 0]) + self.relation(queries[..., 1]) + self.object(queries[..., 2])
         first = tf.nn.relu(self.node(nodes)[:, tf.newaxis] + query[:, :, tf.newaxis])
-        if self.partner_keys is not None:
-            first = tf.concat([first, self.partner_keys(nodes, queries)], axis=-1)
         # A matrix: TensorFlow makes one operation of its product, the bias and ReLU; not of a tensor of rank four.
         logits = self.logits(self.hidden(tf.reshape(first, [-1, first.shape[-1]])))
         shape = tf.concat([tf.shape(first)[:-1], [NUM_LABELS]], axis=0)
-        return tf.cast(tf.reshape(logits, shape), tf.float32)
+        logits = tf.reshape(logits, shape)
+        if self.partner_keys is not None:
+            logits += self.partner_keys(nodes, queries)
+        return tf.cast(logits, tf.float32)
 
 
 class PairTerm(keras.layers.Layer):
