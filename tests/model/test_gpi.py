@@ -19,11 +19,9 @@ NODES, EDGES = random(BATCH, COUNT, NODE_SIZE), random(BATCH, COUNT, COUNT, EDGE
 VALID = np.array([[True, True, False, True, True], [True, True, True, True, False]])
 
 
-def graph_layer(attention, unordered=False, gated=False):
+def graph_layer(attention, unordered=False):
     keras.utils.set_random_seed(0)
-    layer = gpi.GraphLayer(
-        hidden_units=8, units=UNITS, node_units=3, attention=attention, unordered_edges=unordered, gated=gated
-    )
+    layer = gpi.GraphLayer(hidden_units=8, units=UNITS, node_units=3, attention=attention, unordered_edges=unordered)
     layer(NODES, EDGES[(slice(None), *unordered_pairs.indices(COUNT))] if unordered else EDGES, VALID)
     for index, variable in enumerate(layer.trainable_variables):  # Biases too must take part.
         variable.assign_add(0.2 * random(*variable.shape, seed=index))
@@ -162,26 +160,25 @@ def test_permuting_nodes_permutes_the_results(attention):
     compare(layer(NODES, EDGES, VALID), permuted, take_first=permute)
 
 
-def test_gates_multiply_messages_by_their_sender_and_pass_them_on():
+def test_gates_multiply_senders_by_where_they_are_and_pass_messages_on():
     """With one neighbour, a message is all that its node gets."""
-    layer = graph_layer("none", gated=True)
-    pair = np.tile(np.arange(COUNT) < 2, [BATCH, 1])
-    found, _ = layer.phi([NODES[:, :1, None], EDGES[:, :1], NODES[:, None]], pair[:, None], axis=2)
-    message = layer.phi.values.gate([NODES[:, :1], EDGES[:, 0, 1:2], NODES[:, 1:2]]).numpy()
-    message *= NODES[:, 1:2] @ layer.phi.values.neighbor.kernel.numpy() + layer.phi.values.neighbor.bias.numpy()
-    own = layer.phi.values([NODES[:, :1], EDGES[:, 0, :1], NODES[:, :1]]).numpy()
-    np.testing.assert_allclose(found, message + own, atol=1e-5)
-    result = layer(NODES, EDGES, pair)["nodes"].numpy()[:, :1]
-    before = layer.messages.kernel.numpy()
-    layer.messages.kernel.assign(np.zeros_like(before))
-    without = layer(NODES, EDGES, pair)["nodes"].numpy()[:, :1]
-    np.testing.assert_allclose(result - without, message @ before, atol=1e-5)
+    layer = gpi.GraphLayer(hidden_units=8, units=UNITS, node_units=3, attention="none", gated=True)
+    pair, geometry = np.tile(np.arange(COUNT) < 2, [BATCH, 1]), random(BATCH, COUNT, COUNT, 6, seed=5)
+    result = layer(NODES, EDGES, pair, geometry)["nodes"].numpy()[:, :1]
+    of_pair = [NODES[:, :1], EDGES[:, 0, 1:2], NODES[:, 1:2], geometry[:, 0, 1:2]]
+    message = layer.phi.values(of_pair).numpy()
+    gate = layer.phi.values.gate(of_pair[3:]).numpy()
+    product = gate * (NODES[:, 1:2] @ layer.phi.values.neighbor.kernel.numpy())
+    np.testing.assert_allclose(message, layer.phi.values.message(of_pair) + product, atol=1e-5)
+    kernel = layer.messages.kernel.numpy()
+    layer.messages.kernel.assign(np.zeros_like(kernel))
+    without = layer(NODES, EDGES, pair, geometry)["nodes"].numpy()[:, :1]
+    np.testing.assert_allclose(result - without, message @ kernel, atol=1e-5)
 
 
-@pytest.mark.parametrize("gated", [False, True])
-def test_permuting_nodes_permutes_the_results_of_a_graph_with_geometry(gated):
+def test_permuting_nodes_permutes_the_results_of_a_graph_with_geometry():
     geometry, order = random(BATCH, COUNT, COUNT, 2, seed=5), np.array([3, 0, 4, 1, 2])
-    layer = gpi.GraphLayer(hidden_units=8, units=UNITS, node_units=3, attention="feature", gated=gated)
+    layer = gpi.GraphLayer(hidden_units=8, units=UNITS, node_units=3, attention="feature", gated=True)
     plain = layer(NODES, EDGES, VALID, geometry)
     both = lambda value: value[:, order][:, :, order]
     permuted = layer(NODES[:, order], both(EDGES), VALID[:, order], both(geometry))

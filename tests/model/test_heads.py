@@ -73,22 +73,24 @@ def test_of_equal_logits_the_first_role_is_the_box_s():
         np.testing.assert_array_equal(found[f"{role}_mask"].numpy()[0].all(-1), is_role)
 
 
-def test_the_gated_classifier_multiplies_nodes_by_keys_of_relation_and_partner():
+def test_partner_keys_are_products_of_nodes_relations_and_partners():
     keras.utils.set_random_seed(0)
     layer = heads.ReferringClassifier(ENTITIES, RELATIONS, HIDDEN, gated=True)
-    layer(ENCODED, QUERIES)
-    products = layer.partner_keys(NODES, QUERIES).numpy()
-    assert products.shape == (2, 3, 4, 2 * HIDDEN)
+    logits = layer(ENCODED, QUERIES)["role_logits"].numpy()
+    found = layer.partner_keys(NODES, QUERIES).numpy()
+    assert found.shape == (2, 3, 4, roles.NUM_LABELS)
     for image, query in np.ndindex(2, 3):
         subject, relation, object_ = QUERIES[image, query]
-        for role, partner, columns in (("subject", object_, slice(HIDDEN)), ("object", subject, slice(HIDDEN, None))):
+        expected = 0.0
+        for role, partner in (("subject", object_), ("object", subject)):
             node, of_relation, of_partner = layer.partner_keys.keys[role]
             key = of_relation.embeddings.numpy()[relation] * of_partner.embeddings.numpy()[partner]
-            expected = NODES[image] @ node.kernel.numpy() * key
-            np.testing.assert_allclose(products[image, query][:, columns], expected, atol=1e-5)
-    logits = layer(ENCODED, QUERIES)["role_logits"].numpy()
-    layer.hidden.kernel.assign(layer.hidden.kernel.numpy() * (np.arange(3 * HIDDEN) < HIDDEN)[:, None])
-    assert np.abs(layer(ENCODED, QUERIES)["role_logits"] - logits).max() > 1e-2  # They reach the answer.
+            products = NODES[image] @ node.kernel.numpy() * key
+            expected = expected + products @ layer.partner_keys.kernels[role].numpy().T
+        np.testing.assert_allclose(found[image, query], expected, atol=1e-5)
+    for kernel in layer.partner_keys.kernels.values():
+        kernel.assign(0.0 * kernel)
+    np.testing.assert_allclose(layer(ENCODED, QUERIES)["role_logits"], logits - found, atol=1e-5)
 
 
 def test_the_refiner_starts_as_the_identity():
