@@ -14,7 +14,7 @@ from dsg_tf.config.loss_weights import LossWeights
 
 ATTENTION_MODELS = ("ssas", "ss", "co", "vrd")
 HIDDEN = ("relation", "image")
-SYSTEMS = ("dsg", "no_dsg", "dsg_no_sgl", "dsg_no_br", "two_step", *ATTENTION_MODELS)
+SYSTEMS = ("dsg", "no_dsg", "no_dsg_br", "dsg_no_sgl", "dsg_no_br", "two_step", *ATTENTION_MODELS)
 
 
 _ELEMENT_TYPES: dict[str, Callable[[Any], Any]] = {
@@ -25,10 +25,27 @@ _ELEMENT_TYPES: dict[str, Callable[[Any], Any]] = {
 
 
 def _setting(
-    default: Any, help_text: str, choices: tuple[str, ...] = (), minimum: float | None = None, may_change: bool = False
+    default: Any,
+    help_text: str,
+    choices: tuple[str, ...] = (),
+    minimum: float | None = None,
+    may_change: bool = False,
+    before: Any = None,
 ) -> Any:
-    """A field; `may_change`: a run may go on with another value than it began with."""
-    metadata = {"help": help_text, "choices": choices, "minimum": minimum, "may_change": may_change}
+    """A field.
+
+    Args:
+      default, help_text, choices, minimum: of the flag.
+      may_change: whether a run may go on with another value than it began with.
+      before: what the program did before it had the setting, where that is not the default.
+    """
+    metadata = {
+        "help": help_text,
+        "choices": choices,
+        "minimum": minimum,
+        "may_change": may_change,
+        "before": default if before is None else before,
+    }
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -97,8 +114,13 @@ class Config:
     num_boxes: int = _setting(32, "proposals per image (N)", minimum=1)
     nms_iou: float = _setting(0.5, "IoU threshold of the non-maximum suppression", minimum=0)
     pre_nms_top_k: int = _setting(2000, "best-scoring anchors that enter the NMS", minimum=1)
-    score_threshold: float = _setting(0.8, "proposals below it are dropped at inference", minimum=0)
-
+    score_threshold: float = _setting(0.8, "proposals below it are dropped, but never the best", minimum=0)
+    train_on_all_proposals: bool = _setting(
+        False,
+        "whether in training none is dropped, so that the heads learn before the RPN is sure of any box; "
+        "if not, training sees the boxes that inference sees, as in the authors' code",
+        before=True,
+    )
     refined_nms_iou: float = _setting(
         1.0,
         "at inference, refined boxes with a larger IoU with a better proposal's box "
@@ -144,7 +166,25 @@ class Config:
         "smooth_l1", "loss of the box refiner; giou needs the extra [addons]", ("smooth_l1", "giou")
     )
     refine_beta: float = _setting(1.0, "where smooth L1 turns from quadratic to linear", minimum=1e-6)
-    rr_balance: bool = _setting(True, "background and other boxes together weigh as much as subject and object boxes")
+    rr_balance: bool = _setting(
+        True,
+        "the background boxes of a query together weigh half as much as its subject and object boxes, as in the "
+        "authors' code; other boxes, such as the wrong one of two of a class, keep their weight",
+    )
+    relation_loss: str = _setting(
+        "softmax",
+        "one relation a pair, learned where one is annotated, as in the paper; or a sigmoid for each relation, learned "
+        "on all pairs of true boxes: for data in which what is not annotated does not hold",
+        ("softmax", "sigmoid"),
+        before="sigmoid",
+    )
+    loss_scale: str = _setting(
+        "released",
+        "rr is summed over queries, entity and relation over boxes and pairs, as in the authors' code, for which the "
+        "default weights are meant; or all terms are means",
+        ("released", "mean"),
+        before="mean",
+    )
     attention_learning_rate: float = _setting(1e-4, "learning rate (RMSprop) of the attention models", minimum=0)
     loss_weights: LossWeights = _setting(
         LossWeights(), "weights of the loss terms by name, such as rr=0.5,relation=0.3; the others keep their defaults"
@@ -171,9 +211,13 @@ class Config:
     weight_decay: float = _setting(0.0, "decoupled weight decay of kernels", minimum=0)
     clip_norm: float = _setting(10.0, "largest global gradient norm; 0 does not clip", minimum=0)
     batch_norm: str = _setting(
-        "frozen",
-        "batch normalisation of the detector: fixed statistics, per device, or over all devices",
-        ("frozen", "batch", "sync"),
+        "frozen_all",
+        "batch normalisation of the detector: fixed statistics (frozen: the backbone's only; frozen_all: also the "
+        "FPN's and the RPN head's, which so are none when they are new), per device, or over all devices",
+        ("frozen_all", "frozen", "batch", "sync"),
+    )
+    freeze_stem: bool = _setting(
+        False, "whether the backbone's layers up to stride 4 (conv1 and block1) do not train, as in the authors' code"
     )
     ema_decay: float = _setting(0.0, "decay of the moving average of the weights; 0 keeps none", minimum=0)
     precision: str = _setting("float32", "arithmetic of the layers", ("float32", "mixed_bfloat16"))
