@@ -223,7 +223,7 @@ def batch_spec(config: Config, info: DatasetInfo, split: str, training: bool) ->
         resize(config),
         max_boxes=max(limits.max_boxes, 1),
         max_relations=max(limits.max_relations, 1),
-        max_queries=config.max_queries if training else max(limits.max_queries, 1),
+        max_queries=(training and config.max_queries) or max(limits.max_queries, 1),
         flipped_relations=info.vocabulary.flipped_relations() if training else (),
         color_jitter=config.color_jitter if training else 0.0,
         contrastive_queries=config.contrastive_queries if training else 0.0,

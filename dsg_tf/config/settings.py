@@ -82,7 +82,9 @@ class Config:
     short_side: int = _setting(600, "images are resized to this short side, pixels ...", minimum=16)
     long_side: int = _setting(1000, "... unless their long side then exceeds this, pixels", minimum=16)
     keep_aspect: bool = _setting(True, "whether the aspect ratio is kept; if not, images fill the network input")
-    max_queries: int = _setting(16, "queries sampled per training image (Q)", minimum=1)
+    max_queries: int = _setting(
+        0, "queries sampled per training image (Q); 0: all that an image has, as in the paper", minimum=0
+    )
     contrastive_queries: float = _setting(
         0.0, "share of those queries that do not hold: another relation, or a class that is not there", minimum=0
     )
@@ -204,9 +206,14 @@ class Config:
         minimum=0,
     )
     schedule: str = _setting(
-        "stepwise", "halved --num_halvings times at equal distances, or a cosine to zero", ("stepwise", "cosine")
+        "stepwise",
+        "halved --num_halvings times at equal distances or at --halving_epochs, or a cosine to zero",
+        ("stepwise", "cosine"),
     )
     num_halvings: int = _setting(4, "of the stepwise schedule", minimum=0)
+    halving_epochs: tuple[float, ...] = _setting(
+        (), "epochs after which the stepwise schedule halves, in place of those at equal distances", minimum=0
+    )
     warmup_steps: int = _setting(0, "steps of linear warm-up", minimum=0)
     weight_decay: float = _setting(0.0, "decoupled weight decay of kernels", minimum=0)
     clip_norm: float = _setting(10.0, "largest global gradient norm; 0 does not clip", minimum=0)

@@ -212,5 +212,5 @@ class LabelHeads(keras.layers.Layer):
 
 
 def relation_probabilities(logits, exclusive: bool):
-    """Probabilities of relations `[..., R]`: of one that holds, given that one does (`exclusive`); or of each by itself."""
+    """Of each relation `[..., R]`: that it is the one that holds, where one does (`exclusive`), or that it holds."""
     return tf.nn.softmax(logits) if exclusive else tf.sigmoid(logits)

@@ -1,16 +1,17 @@
 """The loss terms by name, and their weighted sum.
 
 The paper, section 4. Every term is a mean over images of a number of each image, so that it does not depend on how a
-batch is split over devices. What that number is, the scale says. With the released scale, of an image:
+batch is split over devices. With the released scale, that of the authors' code, the numbers are
 
-    rr        Q sum_qi(w_qi loss_qi) / (1 + sum_qi w_qi)   queries q, boxes i; w: 1, of Background boxes see `_balanced`
-    refine    sum of the boxes on a true box / number of proposals
-    entity    sum of the boxes on a true box
-    relation  sum of the pairs of such boxes
-    rpn_box   sum of the positive anchors and their coordinates / number of sampled anchors
+    rr        Q * sum_qi(w_qi loss_qi) / (1 + sum_qi w_qi), of queries q and boxes i; the weights w: see `_balanced`
+    refine    the sum over the boxes on a true box / the number of proposals
+    entity    the sum over the boxes on a true box
+    relation  the sum over pairs of such boxes
+    rpn_box   the sum over positive anchors and coordinates / the number of sampled anchors
 
-With the other one each is the mean over what it sums over, rr first over boxes, then over queries. (Model Garden's `RpnBoxLoss` divides by the positive anchors of all devices, with a reduction
-that cannot stand inside a compiled step; `RpnScoreLoss` divides by a fixed number per image.)
+else each is the mean over what it sums over; of rr over boxes, then over queries. (Model Garden's `RpnBoxLoss` divides
+by the positive anchors of all devices, with a reduction that cannot stand inside a compiled step; `RpnScoreLoss`
+divides by a fixed number per image.)
 """
 
 from __future__ import annotations
@@ -170,10 +171,10 @@ class MapLosses:
 
 
 def _balanced(target, counts):
-    """Weights `[B, Q, N]` of boxes: of Background boxes `p / 2 / (1 + b)`, where p and b are how many Subject and Object
-    boxes and how many Background boxes their query has; 1 of the others.
+    """Weights `[B, Q, N]`: of a Background box `0.5 p / (1 + b)`, 1 of the others.
 
-    Other boxes, which are the wrong ones of several of a class, are what the relation is learned from.
+    p is how many Subject and Object boxes its query has, b how many Background boxes. Other boxes keep their weight:
+    the wrong one of several of a class is what the relation is learned from.
     """
     weights = tf.cast(counts, tf.float32)
     positive = (target[..., SUBJECT] + target[..., OBJECT] > 0) & counts

@@ -34,7 +34,7 @@ def initialize(model, config: Config, info: DatasetInfo) -> None:
 
 
 def _warn_of_random_norms(config: Config) -> None:
-    """Fixed statistics are those of some other training: without its weights they are 0 and 1, and normalise nothing."""
+    """Fixed statistics are those of another training: without its weights they are 0 and 1, and normalise nothing."""
     reads_backbone = bool({"all", "backbone", "matching"} & set(config.init_modules))
     if config.batch_norm in ("frozen", "frozen_all") and not (config.init_checkpoint and reads_backbone):
         given = f"--init_checkpoint={config.init_checkpoint} --init_modules={','.join(config.init_modules)}"
