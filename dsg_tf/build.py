@@ -122,10 +122,19 @@ def make_attender(config: Config, num_entities: int, num_relations: int):
     """How each of the attention models of Krishna et al. 2018 attends."""
     if config.model in ("co", "vrd"):
         return attention.QueryAttention(
-            num_entities, num_relations, use_relation=config.model == "vrd", name="attender"
+            num_entities,
+            num_relations,
+            use_relation=config.model == "vrd",
+            released=config.released_attention,
+            name="attender",
         )
     if config.model == "ssas":
-        moves = [shifts.ConvolutionalShift(num_relations, name=name) for name in ("shift", "inverse_shift")]
+        stack = {
+            "num_layers": config.shift_layers,
+            "kernel_size": config.shift_kernel,
+            "channels": config.shift_channels,
+        }
+        moves = [shifts.ConvolutionalShift(num_relations, **stack, name=name) for name in ("shift", "inverse_shift")]
     else:
         moves = [
             shifts.StatisticalShift(num_relations, direction=direction, name=name)
@@ -136,6 +145,8 @@ def make_attender(config: Config, num_entities: int, num_relations: int):
         shift=moves[0],
         inverse_shift=moves[1],
         iterations=SSAS_ITERATIONS if config.model == "ssas" else 1,
+        iteration_weight=config.iteration_weight,
+        released=config.released_attention,
         name="attender",
     )
 

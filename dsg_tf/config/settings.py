@@ -187,6 +187,23 @@ class Config:
         ("released", "mean"),
         before="mean",
     )
+    shift_layers: int = _setting(
+        6,
+        "SSAS: convolutions that shift attention; Krishna et al. have 6 for VG and VRD, 4 for CLEVR",
+        minimum=1,
+        before=4,
+    )
+    shift_kernel: int = _setting(7, "SSAS: their size, cells; 7 for VG and VRD, 5 for CLEVR", minimum=1, before=5)
+    shift_channels: int = _setting(10, "SSAS: their channels; 10 for VG and VRD, 5 for CLEVR", minimum=1, before=8)
+    iteration_weight: float = _setting(
+        1.0, "SSAS: an iteration's map weighs this times the one before it; 1 for VG and VRD, 2 for CLEVR", before=2.0
+    )
+    released_attention: bool = _setting(
+        True,
+        "the attention models' queries end in a ReLU, CO and VRD have no hidden layer before it, and the weighted mean "
+        "of SSAS's iterations is divided by their number, as in the code of Krishna et al.; if not, as in version 0.2",
+        before=False,
+    )
     attention_learning_rate: float = _setting(1e-4, "learning rate (RMSprop) of the attention models", minimum=0)
     loss_weights: LossWeights = _setting(
         LossWeights(), "weights of the loss terms by name, such as rr=0.5,relation=0.3; the others keep their defaults"

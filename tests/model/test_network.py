@@ -340,8 +340,8 @@ def test_a_frozen_stem_keeps_the_first_convolution_and_block():
     free, frozen = (tiny.model(tiny.config(freeze_stem=freeze)).detector.backbone for freeze in (False, True))
     kept = len(free.trainable_variables) - len(frozen.trainable_variables)
     assert kept == len(keras.Model(free.inputs, free.output["2"]).trainable_variables) > 0
-    names = [v.name for v in frozen.trainable_variables]
-    assert names and names == [v.name for v in free.trainable_variables][kept:]
+    shapes = [v.shape for v in frozen.trainable_variables]
+    assert shapes and shapes == [v.shape for v in free.trainable_variables][kept:]
 
 
 def test_parameters_are_counted_by_part(network):
