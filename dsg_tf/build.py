@@ -65,6 +65,7 @@ def _graph_model(config: Config, num_entities: int, num_relations: int) -> dsg.D
         pair_features = regions.PairFeatures(config.feature_size, name="pair_features", **region)
         graph = gpi.GraphLayer(
             hidden_units=config.hidden_units,
+            hidden_layers=config.gpi_hidden_layers,
             units=config.gpi_units,
             node_units=config.node_units,
             attention=config.gpi_attention,

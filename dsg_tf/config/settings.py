@@ -148,6 +148,12 @@ class Config:
     # Graph and heads.
     gpi_attention: str = _setting("feature", "weights of the GPI sums", ("feature", "neighbor", "none"))
     hidden_units: int = _setting(512, "hidden units of phi, alpha, rho and the RR classifier", minimum=1)
+    gpi_hidden_layers: int = _setting(
+        1,
+        "hidden layers of phi, alpha and rho, before their output; from 2 on, the authors' code, phi and alpha end in "
+        "a ReLU",
+        minimum=1,
+    )
     gpi_units: int = _setting(512, "outputs of phi and alpha", minimum=1)
     node_units: int = _setting(1024, "outputs of rho: size of z'_i and z'_ij", minimum=1)
     relative_geometry: bool = _setting(
