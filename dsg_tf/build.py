@@ -16,7 +16,7 @@ from dsg_tf.keras import keras
 from dsg_tf.model import detector, dsg, gpi, heads, regions
 from dsg_tf.model.baselines import attention, shifts, two_step
 from dsg_tf.model.edge_refiner import EdgeRefiner
-from dsg_tf.objectives import losses
+from dsg_tf.objectives import box_losses, losses
 
 SSAS_ITERATIONS = 3
 
@@ -41,15 +41,16 @@ class GraphSystem:
 
     graph: bool = True
     labels: bool = True
-    refines_from_graph: bool = True
+    refines_from: str = "nodes"  # z'_i; or "features", f_i; or "": boxes stay as proposed.
     matches_triplets: bool = False
 
 
 GRAPH_SYSTEMS = {
     "dsg": GraphSystem(),
-    "no_dsg": GraphSystem(graph=False, labels=False),
+    "no_dsg": GraphSystem(graph=False, labels=False, refines_from=""),
+    "no_dsg_br": GraphSystem(graph=False, labels=False, refines_from="features"),
     "dsg_no_sgl": GraphSystem(labels=False),
-    "dsg_no_br": GraphSystem(refines_from_graph=False),
+    "dsg_no_br": GraphSystem(refines_from="features"),
     "two_step": GraphSystem(matches_triplets=True),
 }
 
@@ -59,11 +60,13 @@ def _graph_model(config: Config, num_entities: int, num_relations: int) -> dsg.D
     has = GRAPH_SYSTEMS[config.model]
     pair_units = config.pair_units if has.graph and not has.matches_triplets else 0
     region: dict[str, Any] = {"stride": 2**config.roi_level, "op": config.roi_op}
-    pair_features = graph = labeler = describe_pairs = edge_refiner = None
+    exclusive = config.relation_loss == "softmax"
+    pair_features = graph = labeler = describe_pairs = auxiliary = edge_refiner = None
     if has.graph:
         pair_features = regions.PairFeatures(config.feature_size, name="pair_features", **region)
         graph = gpi.GraphLayer(
             hidden_units=config.hidden_units,
+            hidden_layers=config.gpi_hidden_layers,
             units=config.gpi_units,
             node_units=config.node_units,
             attention=config.gpi_attention,
@@ -72,22 +75,19 @@ def _graph_model(config: Config, num_entities: int, num_relations: int) -> dsg.D
             name="graph",
         )
     if has.labels:
-        labeler = heads.LabelHeads(num_entities, num_relations, name="labeler")
+        labeler = heads.LabelHeads(num_entities, num_relations, exclusive_relations=exclusive, name="labeler")
     if pair_units:
         describe_pairs = keras.layers.Dense(pair_units, name="describe_pairs")
-    if config.edge_level:
+    if config.edge_level and has.refines_from:
         edge_refiner = EdgeRefiner(config.hidden_units, stride=2**config.edge_level, name="edge_refiner")
     if has.matches_triplets:
-        classifier = two_step.GraphMatcher(name="classifier")
+        classifier = two_step.GraphMatcher(exclusive_relations=exclusive, name="classifier")
     else:
-        classifier = heads.ReferringClassifier(
-            num_entities,
-            num_relations,
-            config.hidden_units,
-            pair_units,
-            gated=has.graph and config.gated_relations,
-            name="classifier",
-        )
+        sizes = num_entities, num_relations, config.hidden_units
+        gated = has.graph and config.gated_relations
+        classifier = heads.ReferringClassifier(*sizes, pair_units, gated=gated, name="classifier")
+        if has.graph and config.loss_weights.auxiliary_rr:
+            auxiliary = heads.ReferringClassifier(*sizes, name="auxiliary_classifier")
     return dsg.DSG(
         detector=build_detector(config),
         entity_features=regions.EntityFeatures(
@@ -97,10 +97,11 @@ def _graph_model(config: Config, num_entities: int, num_relations: int) -> dsg.D
         graph=graph,
         relative_geometry=config.gated_relations,
         classifier=classifier,
+        auxiliary_classifier=auxiliary,
         describe_pairs=describe_pairs,
-        refiner=heads.BoxRefiner(name="refiner"),
+        refiner=heads.BoxRefiner(name="refiner") if has.refines_from else None,
         edge_refiner=edge_refiner,
-        refine_features=not has.refines_from_graph,
+        refine_features=has.refines_from == "features",
         labeler=labeler,
         refined_nms_iou=config.refined_nms_iou,
         hidden=config.hide,
@@ -109,16 +110,14 @@ def _graph_model(config: Config, num_entities: int, num_relations: int) -> dsg.D
 
 
 def _attention_model(config: Config, num_entities: int, num_relations: int) -> attention.AttentionModel:
-    backbone = detector.make_backbone(
-        config.backbone, config.backbone_depth, config.backbone_width, config.image_size, config.batch_norm == "sync"
-    )
+    backbone = _backbone(config)
     return attention.AttentionModel(
         backbone=backbone,
         level=config.roi_level,
         attender=make_attender(config, num_entities, num_relations),
         pixel_mean=config.pixel_mean,
         pixel_std=config.pixel_std,
-        freeze_batch_norm=config.batch_norm == "frozen",
+        freeze_batch_norm=config.batch_norm in ("frozen", "frozen_all"),
         hidden=config.hide,
         name=config.model,
     )
@@ -128,10 +127,19 @@ def make_attender(config: Config, num_entities: int, num_relations: int):
     """How each of the attention models of Krishna et al. 2018 attends."""
     if config.model in ("co", "vrd"):
         return attention.QueryAttention(
-            num_entities, num_relations, use_relation=config.model == "vrd", name="attender"
+            num_entities,
+            num_relations,
+            use_relation=config.model == "vrd",
+            released=config.released_attention,
+            name="attender",
         )
     if config.model == "ssas":
-        moves = [shifts.ConvolutionalShift(num_relations, name=name) for name in ("shift", "inverse_shift")]
+        stack = {
+            "num_layers": config.shift_layers,
+            "kernel_size": config.shift_kernel,
+            "channels": config.shift_channels,
+        }
+        moves = [shifts.ConvolutionalShift(num_relations, **stack, name=name) for name in ("shift", "inverse_shift")]
     else:
         moves = [
             shifts.StatisticalShift(num_relations, direction=direction, name=name)
@@ -142,6 +150,8 @@ def make_attender(config: Config, num_entities: int, num_relations: int):
         shift=moves[0],
         inverse_shift=moves[1],
         iterations=SSAS_ITERATIONS if config.model == "ssas" else 1,
+        iteration_weight=config.iteration_weight,
+        released=config.released_attention,
         name="attender",
     )
 
@@ -157,18 +167,27 @@ def build_losses(config: Config, model, num_relations: int):
         rpn_positive_iou=config.rpn_positive_iou,
         rpn_negative_iou=config.rpn_negative_iou,
         rpn_samples=config.rpn_samples,
+        released_scale=config.loss_scale == "released",
         balance_roles=config.rr_balance,
-        refine_loss=losses.make_refine_loss(config.refine_loss, config.refine_beta),
+        exclusive_relations=config.relation_loss == "softmax",
+        refine_loss=box_losses.make_refine_loss(config.refine_loss, config.refine_beta),
     )
+
+
+def _backbone(config: Config) -> keras.Model:
+    backbone = detector.make_backbone(
+        config.backbone, config.backbone_depth, config.backbone_width, config.image_size, config.batch_norm == "sync"
+    )
+    if config.freeze_stem:
+        detector.freeze_stem(backbone)
+    return backbone
 
 
 def build_detector(config: Config) -> detector.Detector:
     """Builds the detector of the configuration."""
     sync = config.batch_norm == "sync"
     levels = sorted([config.rpn_level, config.roi_level])
-    backbone = detector.make_backbone(
-        config.backbone, config.backbone_depth, config.backbone_width, config.image_size, sync
-    )
+    backbone = _backbone(config)
     max_level = config.fpn_max_level if config.decoder == "fpn" else levels[-1]
     decoder = detector.make_decoder(
         config.decoder, backbone.output_specs, levels[0], max_level, config.fpn_filters, sync
@@ -187,7 +206,10 @@ def build_detector(config: Config) -> detector.Detector:
         score_threshold=config.score_threshold,
         pixel_mean=config.pixel_mean,
         pixel_std=config.pixel_std,
-        freeze_batch_norm=config.batch_norm == "frozen",
+        train_on_all_proposals=config.train_on_all_proposals,
+        frozen_norms={"frozen": ("backbone",), "frozen_all": ("backbone", "decoder", "rpn_head")}.get(
+            config.batch_norm, ()
+        ),
         fine_level=config.edge_level,
         name="detector",
     )
@@ -218,7 +240,7 @@ def batch_spec(config: Config, info: DatasetInfo, split: str, training: bool) ->
         resize(config),
         max_boxes=max(limits.max_boxes, 1),
         max_relations=max(limits.max_relations, 1),
-        max_queries=config.max_queries if training else max(limits.max_queries, 1),
+        max_queries=(training and config.max_queries) or max(limits.max_queries, 1),
         flipped_relations=info.vocabulary.flipped_relations() if training else (),
         color_jitter=config.color_jitter if training else 0.0,
         contrastive_queries=config.contrastive_queries if training else 0.0,

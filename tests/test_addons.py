@@ -10,7 +10,7 @@ import tensorflow as tf
 import tiny
 import tiny_data
 
-from dsg_tf.objectives import losses
+from dsg_tf.objectives import box_losses
 from dsg_tf.training import loop, optimizers
 
 INSTALLED = importlib.util.find_spec("tensorflow_addons") is not None
@@ -28,7 +28,7 @@ def test_optimizer_names_the_extra(name):
 @without_addons
 def test_giou_names_the_extra():
     with pytest.raises(ValueError, match=r"--refine_loss=giou needs tensorflow-addons.*\[addons\]"):
-        losses.make_refine_loss("giou", 1.0)
+        box_losses.make_refine_loss("giou", 1.0)
 
 
 def train(folder, name, steps, info, **changes):
@@ -81,7 +81,7 @@ def test_lookahead_refuses_weight_decay():
 @pytest.mark.stack
 @needs_addons
 def test_giou_loss_by_hand():
-    giou = losses.make_refine_loss("giou", 1.0)
+    giou = box_losses.make_refine_loss("giou", 1.0)
     proposals = tf.constant([[[0.0, 0.0, 4.0, 4.0], [0.0, 0.0, 4.0, 4.0], [0.0, 0.0, 2.0, 2.0]]])
     truth = tf.constant([[[0.0, 0.0, 4.0, 4.0], [2.0, 2.0, 6.0, 6.0], [0.0, 4.0, 2.0, 6.0]]])
     found = giou(tf.zeros([1, 3, 4]), proposals, truth, tf.constant([[True, True, True]]))

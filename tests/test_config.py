@@ -96,10 +96,23 @@ def test_loading_names_settings_it_does_not_know(tmp_path):
 
 
 def test_loading_an_older_file_takes_defaults_for_younger_settings(tmp_path):
-    values = dataclasses.asdict(Config(nms_iou=0.7))
+    values = dataclasses.asdict(Config(nms_iou=0.7, model="no_dsg"))
     del values["keep_aspect"]
     (tmp_path / config_lib.CONFIG_FILE).write_text(json.dumps(values))
-    assert config_lib.load(str(tmp_path)) == Config(nms_iou=0.7)
+    assert config_lib.load(str(tmp_path)) == Config(nms_iou=0.7, model="no_dsg")
+
+
+@pytest.mark.parametrize("model, today", [("no_dsg", "no_dsg_br"), ("dsg", "dsg")])
+def test_a_file_of_version_0_2_means_what_it_meant(tmp_path, model, today):
+    """Its NO-DSG refined boxes, frozen norms were all of the detector's, and losses were means."""
+    values = dataclasses.asdict(Config(model=model, batch_norm="frozen"))
+    for name in ("loss_scale", "relation_loss", "train_on_all_proposals", "freeze_stem", "halving_epochs"):
+        del values[name]
+    del values["loss_weights"]["auxiliary_rr"]
+    (tmp_path / config_lib.CONFIG_FILE).write_text(json.dumps(values))
+    assert config_lib.load(str(tmp_path)) == Config(
+        model=today, batch_norm="frozen_all", loss_scale="mean", relation_loss="sigmoid", train_on_all_proposals=True
+    )
 
 
 @pytest.mark.parametrize("model", config_lib.SYSTEMS)
@@ -134,6 +147,8 @@ def test_attention_models_bring_their_published_settings(model):
         (["--profile_steps=5,3"], ["--profile_steps=(5, 3)", "first before the last"]),
         (["--init_modules=backbone,head"], ["--init_modules=backbone,head", "rpn_head"]),
         (["--ema_decay=1"], ["--ema_decay=1.0", "[0, 1)"]),
+        (["--halving_epochs=2,4,4"], ["--halving_epochs=(2.0, 4.0, 4.0)", "grow"]),
+        (["--halving_epochs=2", "--schedule=cosine"], ["--halving_epochs=(2.0,)", "--schedule=cosine"]),
         (["--contrastive_queries=1"], ["--contrastive_queries=1.0", "[0, 1)"]),
         (["--jit_compile", "--batch_norm=sync"], ["--jit_compile", "--batch_norm=sync"]),
         (["--jit_compile", "--model=ssas"], ["--jit_compile", "--model=ssas"]),
@@ -165,6 +180,27 @@ def test_every_configuration_file_is_valid_and_opens_with_a_comment(parse, path)
     given = [line.split("=")[0].lstrip("-") for line in lines if line.startswith("--")]
     assert len(given) == len(set(given)), "a flag is given twice"
     assert max(config.image_size) >= config.long_side and min(config.image_size) >= config.short_side
+
+
+@pytest.mark.parametrize("name", ["vg", "vrd", "clevr"])
+def test_the_papers_configurations_have_the_released_protocol(parse, name):
+    config = parse(f"--flagfile={CONFIGS[0].parent / name}.flags")
+    assert (config.loss_scale, config.relation_loss, config.rr_balance) == ("released", "softmax", True)
+    assert dataclasses.asdict(config.loss_weights) | {
+        "rr": 0.1,
+        "entity": 0.01,
+        "relation": 0.01,
+    } == dataclasses.asdict(LossWeights())
+    assert config.max_queries == 0 and not config.train_on_all_proposals and config.freeze_stem
+    assert config.epochs == (50 if name == "vrd" else 20) and config.num_halvings == 4
+    assert config.halving_epochs == (() if name == "vrd" else (2, 4, 6, 8))  # Of VRD at 10, 20, 30 and 40.
+
+
+@pytest.mark.parametrize("name", ["synthetic", "clevr_small", "vrd_small"])
+def test_the_small_configurations_have_means(parse, name):
+    config = parse(f"--flagfile={CONFIGS[0].parent / name}.flags")
+    assert config.loss_scale == "mean" and config.train_on_all_proposals
+    assert config.relation_loss == ("softmax" if name == "vrd_small" else "sigmoid")
 
 
 def test_there_are_configuration_files():

@@ -91,6 +91,7 @@ def test_data_is_read_as_it_was_written(released):
 
 @pytest.mark.process
 def test_a_run_goes_on_with_the_command_it_was_begun_with(released, tmp_path):
+    """And with the values of then for the settings whose default is another today: `before` of their fields."""
     config = config_lib.load(str(released / "model"))
     os.rename(released / "model", tmp_path / "model")
     try:

@@ -23,6 +23,7 @@ REFERENCE = "dsg"
 NAMES = {
     "dsg": "DSG",
     "no_dsg": "NO-DSG",
+    "no_dsg_br": "NO-DSG +BR",
     "dsg_no_sgl": "DSG −SGL",
     "dsg_no_br": "DSG −BR",
     "two_step": "TWO STEP",

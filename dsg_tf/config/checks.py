@@ -66,6 +66,10 @@ def check_together(config: Config) -> None:
             f"--accumulation={config.accumulation} does not go with --batch_norm=sync: the parts of a step "
             "are not normalised together"
         )
+    if list(config.halving_epochs) != sorted(set(config.halving_epochs)):
+        raise ValueError(f"--halving_epochs={config.halving_epochs} must grow")
+    if config.halving_epochs and config.schedule != "stepwise":
+        raise ValueError(f"--halving_epochs={config.halving_epochs} does not go with --schedule={config.schedule}")
     if not 0 <= config.contrastive_queries < 1:
         raise ValueError(f"--contrastive_queries={config.contrastive_queries} must be in [0, 1)")
     if not 0 <= config.ema_decay < 1:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-NUM_IN_ORDER = 6  # Version 0.1 knew the first six, as numbers.
+NUM_POSITIONAL = 6  # Weights that version 0.1 gave by position.
 
 
 @dataclasses.dataclass(frozen=True)
 class LossWeights:
-    """Weights of the loss terms (the paper, section 4); the defaults are those of its authors' released code."""
+    """Weights of the loss terms (the paper, section 4); the defaults are those of its authors' released code.
+
+    `auxiliary_rr` weighs a second RR classifier, on the graph's input z_i, which trains only; 0: there is none. The
+    authors' code has it, at half the weight of `rr`; the paper does not mention it.
+    """
 
     rpn_score: float = 1.0
     rpn_box: float = 1.0
@@ -18,6 +22,7 @@ class LossWeights:
     refine: float = 1.0
     entity: float = 0.01
     relation: float = 0.01
+    auxiliary_rr: float = 0.0
     edges: float = 1.0
 
     def __post_init__(self):
@@ -37,17 +42,18 @@ class LossWeights:
           ValueError: an unknown or repeated name, a weight that is no number or negative, or not six of them.
         """
         names = [field.name for field in dataclasses.fields(cls)]
+        first = names[:NUM_POSITIONAL]
         pairs: list[tuple[str, str | float]]
         if isinstance(given, Mapping):
             pairs = list(given.items())
         elif all("=" in str(item) for item in given):
             pairs = [(name.strip(), weight) for name, _, weight in (str(item).partition("=") for item in given)]
-        elif len(given) == NUM_IN_ORDER:
-            pairs = list(zip(names, given))
+        elif len(given) == len(first):
+            pairs = list(zip(first, given))
         else:
             raise ValueError(
                 f"--loss_weights={','.join(map(str, given))}: give weights by name, such as rr=0.5,relation=0.3, or "
-                f"all 6 values of {', '.join(names[:NUM_IN_ORDER])}"
+                f"all {len(first)} values of {', '.join(first)}"
             )
         weights = dict(pairs)
         wrong = [name for name in weights if name not in names]

@@ -14,7 +14,7 @@ from dsg_tf.config.loss_weights import LossWeights
 
 ATTENTION_MODELS = ("ssas", "ss", "co", "vrd")
 HIDDEN = ("relation", "image")
-SYSTEMS = ("dsg", "no_dsg", "dsg_no_sgl", "dsg_no_br", "two_step", *ATTENTION_MODELS)
+SYSTEMS = ("dsg", "no_dsg", "no_dsg_br", "dsg_no_sgl", "dsg_no_br", "two_step", *ATTENTION_MODELS)
 
 
 _ELEMENT_TYPES: dict[str, Callable[[Any], Any]] = {
@@ -25,10 +25,27 @@ _ELEMENT_TYPES: dict[str, Callable[[Any], Any]] = {
 
 
 def _setting(
-    default: Any, help_text: str, choices: tuple[str, ...] = (), minimum: float | None = None, may_change: bool = False
+    default: Any,
+    help_text: str,
+    choices: tuple[str, ...] = (),
+    minimum: float | None = None,
+    may_change: bool = False,
+    before: Any = None,
 ) -> Any:
-    """A field; `may_change`: a run may go on with another value than it began with."""
-    metadata = {"help": help_text, "choices": choices, "minimum": minimum, "may_change": may_change}
+    """A field.
+
+    Args:
+      default, help_text, choices, minimum: of the flag.
+      may_change: whether a run may go on with another value than it began with.
+      before: what the program did before it had the setting, where that is not the default.
+    """
+    metadata = {
+        "help": help_text,
+        "choices": choices,
+        "minimum": minimum,
+        "may_change": may_change,
+        "before": default if before is None else before,
+    }
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -65,7 +82,9 @@ class Config:
     short_side: int = _setting(600, "images are resized to this short side, pixels ...", minimum=16)
     long_side: int = _setting(1000, "... unless their long side then exceeds this, pixels", minimum=16)
     keep_aspect: bool = _setting(True, "whether the aspect ratio is kept; if not, images fill the network input")
-    max_queries: int = _setting(16, "queries sampled per training image (Q)", minimum=1)
+    max_queries: int = _setting(
+        0, "queries sampled per training image (Q); 0: all that an image has, as in the paper", minimum=0
+    )
     contrastive_queries: float = _setting(
         0.0, "share of those queries that do not hold: another relation, or a class that is not there", minimum=0
     )
@@ -97,8 +116,13 @@ class Config:
     num_boxes: int = _setting(32, "proposals per image (N)", minimum=1)
     nms_iou: float = _setting(0.5, "IoU threshold of the non-maximum suppression", minimum=0)
     pre_nms_top_k: int = _setting(2000, "best-scoring anchors that enter the NMS", minimum=1)
-    score_threshold: float = _setting(0.8, "proposals below it are dropped at inference", minimum=0)
-
+    score_threshold: float = _setting(0.8, "proposals below it are dropped, but never the best", minimum=0)
+    train_on_all_proposals: bool = _setting(
+        False,
+        "whether in training none is dropped, so that the heads learn before the RPN is sure of any box; "
+        "if not, training sees the boxes that inference sees, as in the authors' code",
+        before=True,
+    )
     refined_nms_iou: float = _setting(
         1.0,
         "at inference, refined boxes with a larger IoU with a better proposal's box "
@@ -124,6 +148,12 @@ class Config:
     # Graph and heads.
     gpi_attention: str = _setting("feature", "weights of the GPI sums", ("feature", "neighbor", "none"))
     hidden_units: int = _setting(512, "hidden units of phi, alpha, rho and the RR classifier", minimum=1)
+    gpi_hidden_layers: int = _setting(
+        1,
+        "hidden layers of phi, alpha and rho, before their output; from 2 on, the authors' code, phi and alpha end in "
+        "a ReLU",
+        minimum=1,
+    )
     gpi_units: int = _setting(512, "outputs of phi and alpha", minimum=1)
     node_units: int = _setting(1024, "outputs of rho: size of z'_i and z'_ij", minimum=1)
     gated_relations: bool = _setting(
@@ -146,7 +176,42 @@ class Config:
         "smooth_l1", "loss of the box refiner; giou needs the extra [addons]", ("smooth_l1", "giou")
     )
     refine_beta: float = _setting(1.0, "where smooth L1 turns from quadratic to linear", minimum=1e-6)
-    rr_balance: bool = _setting(True, "background and other boxes together weigh as much as subject and object boxes")
+    rr_balance: bool = _setting(
+        True,
+        "the background boxes of a query together weigh half as much as its subject and object boxes, as in the "
+        "authors' code; other boxes, such as the wrong one of two of a class, keep their weight",
+    )
+    relation_loss: str = _setting(
+        "softmax",
+        "one relation a pair, learned where one is annotated, as in the paper; or a sigmoid for each relation, learned "
+        "on all pairs of true boxes: for data in which what is not annotated does not hold",
+        ("softmax", "sigmoid"),
+        before="sigmoid",
+    )
+    loss_scale: str = _setting(
+        "released",
+        "rr is summed over queries, entity and relation over boxes and pairs, as in the authors' code, for which the "
+        "default weights are meant; or all terms are means",
+        ("released", "mean"),
+        before="mean",
+    )
+    shift_layers: int = _setting(
+        6,
+        "SSAS: convolutions that shift attention; Krishna et al. have 6 for VG and VRD, 4 for CLEVR",
+        minimum=1,
+        before=4,
+    )
+    shift_kernel: int = _setting(7, "SSAS: their size, cells; 7 for VG and VRD, 5 for CLEVR", minimum=1, before=5)
+    shift_channels: int = _setting(10, "SSAS: their channels; 10 for VG and VRD, 5 for CLEVR", minimum=1, before=8)
+    iteration_weight: float = _setting(
+        1.0, "SSAS: an iteration's map weighs this times the one before it; 1 for VG and VRD, 2 for CLEVR", before=2.0
+    )
+    released_attention: bool = _setting(
+        True,
+        "the attention models' queries end in a ReLU, CO and VRD have no hidden layer before it, and the weighted mean "
+        "of SSAS's iterations is divided by their number, as in the code of Krishna et al.; if not, as in version 0.2",
+        before=False,
+    )
     attention_learning_rate: float = _setting(1e-4, "learning rate (RMSprop) of the attention models", minimum=0)
     loss_weights: LossWeights = _setting(
         LossWeights(), "weights of the loss terms by name, such as rr=0.5,relation=0.3; the others keep their defaults"
@@ -166,16 +231,25 @@ class Config:
         minimum=0,
     )
     schedule: str = _setting(
-        "stepwise", "halved --num_halvings times at equal distances, or a cosine to zero", ("stepwise", "cosine")
+        "stepwise",
+        "halved --num_halvings times at equal distances or at --halving_epochs, or a cosine to zero",
+        ("stepwise", "cosine"),
     )
     num_halvings: int = _setting(4, "of the stepwise schedule", minimum=0)
+    halving_epochs: tuple[float, ...] = _setting(
+        (), "epochs after which the stepwise schedule halves, in place of those at equal distances", minimum=0
+    )
     warmup_steps: int = _setting(0, "steps of linear warm-up", minimum=0)
     weight_decay: float = _setting(0.0, "decoupled weight decay of kernels", minimum=0)
     clip_norm: float = _setting(10.0, "largest global gradient norm; 0 does not clip", minimum=0)
     batch_norm: str = _setting(
-        "frozen",
-        "batch normalisation of the detector: fixed statistics, per device, or over all devices",
-        ("frozen", "batch", "sync"),
+        "frozen_all",
+        "batch normalisation of the detector: fixed statistics (frozen: the backbone's only; frozen_all: also the "
+        "FPN's and the RPN head's, which so are none when they are new), per device, or over all devices",
+        ("frozen_all", "frozen", "batch", "sync"),
+    )
+    freeze_stem: bool = _setting(
+        False, "whether the backbone's layers up to stride 4 (conv1 and block1) do not train, as in the authors' code"
     )
     ema_decay: float = _setting(0.0, "decay of the moving average of the weights; 0 keeps none", minimum=0)
     precision: str = _setting("float32", "arithmetic of the layers", ("float32", "mixed_bfloat16"))

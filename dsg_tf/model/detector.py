@@ -33,9 +33,11 @@ class Detector(keras.layers.Layer):
       anchors: float32 `[H', W', A * 4]` anchors of the RPN level, pixels of the network input.
       num_boxes: N, proposals per image.
       nms_iou, pre_nms_top_k: of the non-maximum suppression.
-      score_threshold: at inference proposals with a lower score are dropped, but never the best.
+      score_threshold: proposals with a lower score are dropped, but never the best.
+      train_on_all_proposals: whether in training none is dropped.
       pixel_mean, pixel_std: RGB normalisation.
-      freeze_batch_norm: whether batch normalisation uses its stored statistics in training too.
+      frozen_norms: of "backbone", "decoder" and "rpn_head": whose batch normalisation uses its stored statistics in
+        training too.
       fine_level: a level of the backbone to return as well; 0: none.
     """
 
@@ -52,9 +54,10 @@ class Detector(keras.layers.Layer):
         nms_iou: float,
         pre_nms_top_k: int,
         score_threshold: float,
+        train_on_all_proposals: bool,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
-        freeze_batch_norm: bool,
+        frozen_norms: Sequence[str],
         fine_level: int = 0,
         **kwargs,
     ):
@@ -63,9 +66,9 @@ class Detector(keras.layers.Layer):
         self.rpn_level, self.roi_level = str(rpn_level), str(roi_level)
         self.fine_level = str(fine_level) if fine_level else None
         self.anchors = anchors
-        self.score_threshold = score_threshold
+        self.score_threshold, self.train_on_all_proposals = score_threshold, train_on_all_proposals
         self.pixel_mean, self.pixel_std = list(pixel_mean), list(pixel_std)
-        self.freeze_batch_norm = freeze_batch_norm
+        self.frozen_norms = tuple(frozen_norms)
         self.num_boxes, self.nms_iou, self.pre_nms_top_k = num_boxes, nms_iou, pre_nms_top_k
 
     def call(self, image, image_size, training: bool = False, given=None) -> dict[str, tf.Tensor]:
@@ -74,7 +77,7 @@ class Detector(keras.layers.Layer):
         Args:
           image: uint8 or float `[B, H, W, 3]`, RGB in 0 to 255, padded at the bottom and the right.
           image_size: float32 `[B, 2]`, height and width of the un-padded part, pixels.
-          training: whether to keep the best N proposals whatever their score.
+          training: training mode of batch normalisation and, with `train_on_all_proposals`, of the proposals.
           given: boxes `[B, M, 4]` and bool `[B, M]`, which of them count, to take in place of the proposals.
 
         Returns:
@@ -83,12 +86,12 @@ class Detector(keras.layers.Layer):
           proposals: float32 `[B, N, 4]`, pixels of the network input, best first, zero padded; no gradient.
           proposal_scores: float32 `[B, N]` in [0, 1]; valid: bool `[B, N]`.
         """
-        batch_norm_training = training and not self.freeze_batch_norm
-        levels = self.backbone(self._normalize(image, image_size), training=batch_norm_training)
+        trains = {part: training and part not in self.frozen_norms for part in ("backbone", "decoder", "rpn_head")}
+        levels = self.backbone(self._normalize(image, image_size), training=trains["backbone"])
         fine = {} if self.fine_level is None else {"fine_features": levels[self.fine_level]}
         if self.decoder is not None:
-            levels = self.decoder(levels, training=batch_norm_training)
-        rpn_scores, rpn_boxes = self.rpn_head({self.rpn_level: levels[self.rpn_level]}, training=batch_norm_training)
+            levels = self.decoder(levels, training=trains["decoder"])
+        rpn_scores, rpn_boxes = self.rpn_head({self.rpn_level: levels[self.rpn_level]}, training=trains["rpn_head"])
         scores = tf.cast(rpn_scores[self.rpn_level], tf.float32)
         encoded = tf.cast(rpn_boxes[self.rpn_level], tf.float32)
         if given is None:
@@ -137,7 +140,7 @@ class Detector(keras.layers.Layer):
             boxes = tf.where(keep[..., tf.newaxis], boxes, 0.0)
         proposals, proposal_scores = box_ops.top_k_boxes(boxes, scores, k=min(count, self.num_boxes))
         valid = box_lib.non_empty(proposals)
-        if not training:
+        if not (training and self.train_on_all_proposals):
             best = tf.reduce_max(tf.where(valid, proposal_scores, 0.0), axis=1, keepdims=True)
             valid &= proposal_scores >= tf.minimum(self.score_threshold, best - SCORE_MARGIN)
         keep = tf.cast(valid, tf.float32)
@@ -193,6 +196,12 @@ def make_backbone(kind: str, depth: str, width: float, image_size: tuple[int, in
     if width != 1.0:
         raise ValueError(f"--backbone_width={width} needs --backbone=resnet, not --backbone={kind}")
     return backbones.DilatedResNet(int(depth), output_stride=16, norm_epsilon=1e-5, **common)
+
+
+def freeze_stem(backbone) -> None:
+    """Keeps the layers up to level 2 (stride 4; of a ResNet conv1 and block1) as they are in training."""
+    for layer in keras.Model(backbone.inputs, backbone.output["2"]).layers:
+        layer.trainable = False
 
 
 def make_decoder(

@@ -10,6 +10,7 @@ import tensorflow as tf
 from dsg_tf import boxes as box_lib
 from dsg_tf.keras import keras
 from dsg_tf.model import hidden_input, relative_geometry
+from dsg_tf.model.heads import relation_probabilities
 
 
 class DSG(keras.Model):
@@ -21,10 +22,11 @@ class DSG(keras.Model):
       pair_features: `PairFeatures`, f_ij; None without a graph.
       graph: `GraphLayer`; None answers from the detector's features f_i alone (NO-DSG).
       classifier: `ReferringClassifier`, or a `GraphMatcher` (TWO STEP).
-      refiner: `BoxRefiner`.
+      refiner: `BoxRefiner`; None answers with the proposals as they are (NO-DSG).
       refine_features: whether the refiner sees f_i in place of z'_i (DSG -BR).
       labeler: `LabelHeads`, or None (DSG -SGL).
       relative_geometry: whether z_ij has the geometry of j as seen from i too.
+      auxiliary_classifier: `ReferringClassifier` that answers from z_i, for its loss only; or None.
       describe_pairs: layer from edges z'_ij to the descriptors of a `PairTerm`; None without one.
       edge_refiner: `EdgeRefiner` of the refined boxes; None without one.
       refined_nms_iou: at inference, IoU threshold of a non-maximum suppression of the refined boxes; 1: none.
@@ -42,6 +44,7 @@ class DSG(keras.Model):
         refiner,
         labeler,
         relative_geometry: bool = False,
+        auxiliary_classifier=None,
         describe_pairs=None,
         edge_refiner=None,
         refine_features: bool = False,
@@ -54,7 +57,8 @@ class DSG(keras.Model):
         self.entity_features, self.pair_features = entity_features, pair_features
         self.graph, self.relative_geometry = graph, relative_geometry
         self.classifier, self.refiner, self.labeler = classifier, refiner, labeler
-        self.describe_pairs, self.edge_refiner = describe_pairs, edge_refiner
+        self.auxiliary_classifier, self.describe_pairs = auxiliary_classifier, describe_pairs
+        self.edge_refiner = edge_refiner
         self.refine_features, self.refined_nms_iou, self.hidden = refine_features, refined_nms_iou, hidden
 
     @property
@@ -73,40 +77,47 @@ class DSG(keras.Model):
           training: training mode of the detector (proposals, batch normalisation).
 
         Returns:
-          Everything `encode` and `answer` return.
+          Everything `encode` and `answer` return; with an auxiliary classifier also `auxiliary_role_logits`.
         """
         inputs = hidden_input.hide(inputs, self.hidden)
         given = (inputs["proposals"], inputs["proposal_mask"]) if "proposals" in inputs else None
         encoded = self.encode(inputs["image"], inputs["image_size"], training=training, given=given)
-        return {**encoded, **self.answer(encoded, inputs["queries"])}
+        result = {**encoded, **self.answer(encoded, inputs["queries"])}
+        if self.auxiliary_classifier is not None:
+            nodes = {"nodes": encoded["node_inputs"], "valid": encoded["valid"]}
+            result["auxiliary_role_logits"] = self.auxiliary_classifier(nodes, inputs["queries"])["role_logits"]
+        return result
 
     def encode(self, image, image_size, training: bool = False, given=None) -> dict[str, tf.Tensor]:
         """The differentiable scene graph of images; `given` as in `Detector.call`.
 
         Returns:
           The detector's `rpn_scores`, `rpn_boxes`, `proposals`, `proposal_scores`, `valid`;
-          `nodes` `[B, N, .]`: z'_i; `deltas` float32 `[B, N, 4]`: encoded refinement;
-          `boxes` float32 `[B, N, 4]`: refined boxes clipped to the image, pixels of the network input; with an edge
-          refiner `edge_starts`, the boxes before it, and `edge_deltas`, float32 `[B, N, 4]`;
-          with a graph `neighbor_attention` `[B, N, N]` and `node_attention` `[B, N]`; with label heads
-          `entity_logits` `[B, N, E]` and `relation_logits` `[B, N, N, R]`, float32; with a pair term `pairs`
-          `[B, N, N, .]`.
+          `nodes` `[B, N, .]`: z'_i; `boxes` float32 `[B, N, 4]`: refined boxes clipped to the image, pixels of
+          the network input; with a refiner `deltas` float32 `[B, N, 4]`: encoded refinement; with an edge refiner
+          `edge_starts`, the boxes before it, and `edge_deltas`, both float32 `[B, N, 4]`; with a graph
+          `neighbor_attention` `[B, N, N]` and `node_attention` `[B, N]`; with label heads float32 `entity_logits`
+          `[B, N, E]`, `relation_logits` and `relation_probabilities` `[B, N, N, R]`; with a pair term `pairs`
+          `[B, N, N, .]`; with an auxiliary classifier `node_inputs` `[B, N, .]`: z_i.
         """
         found = self.detector(image, image_size, training=training, given=given)
         features, fine = found.pop("features"), found.pop("fine_features", None)
         entities = self.entity_features(features, found["proposals"], training)
-        graph = {"nodes": entities}
+        graph, node_inputs = {"nodes": entities}, None
         if self.graph is not None:
             pairs, unions = self.pair_features(features, found["proposals"], training)
+            node_inputs = _append_coordinates(entities, found["proposals"], image_size[:, tf.newaxis])
             graph = self.graph(
-                _append_coordinates(entities, found["proposals"], image_size[:, tf.newaxis]),
+                node_inputs,
                 _append_coordinates(pairs, unions, image_size[:, tf.newaxis]),
                 found["valid"],
                 relative_geometry.of_pairs(found["proposals"]) if self.relative_geometry else None,
             )
+        result = {**found, **graph, "boxes": found["proposals"]}
         known = entities if self.refine_features else graph["nodes"]
-        deltas, refined = self.refiner(known, found["proposals"])
-        result = {**found, **graph, "deltas": deltas, "boxes": box_lib.clip(refined, image_size)}
+        if self.refiner is not None:
+            result["deltas"], refined = self.refiner(known, found["proposals"])
+            result["boxes"] = box_lib.clip(refined, image_size)
         if self.edge_refiner is not None:
             result |= self._refine_edges(fine, known, result["boxes"], image_size)
         if not training and self.refined_nms_iou < 1:
@@ -114,6 +125,11 @@ class DSG(keras.Model):
             result["valid"] &= box_lib.non_maxima(result["boxes"], found["proposal_scores"], self.refined_nms_iou)
         if self.labeler is not None:
             result["entity_logits"], result["relation_logits"] = self.labeler(graph["nodes"], graph["edges"])
+            result["relation_probabilities"] = relation_probabilities(
+                result["relation_logits"], self.labeler.exclusive_relations
+            )
+        if self.auxiliary_classifier is not None:
+            result["node_inputs"] = node_inputs
         if self.describe_pairs is not None:
             result["pairs"] = self.describe_pairs(graph["edges"])
         result.pop("edges", None)

@@ -14,6 +14,7 @@ With gates, beyond the paper, z_ij has the geometry g_ij of j as seen from i too
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -56,15 +57,27 @@ class SplitDense(keras.layers.Layer):
 
 
 class SplitMLP(keras.layers.Layer):
-    """Two fully connected layers on a concatenation: `SplitDense` with ReLU, then linear."""
+    """Fully connected layers on a concatenation: `SplitDense` with ReLU, `hidden_layers` - 1 more, and an output."""
 
-    def __init__(self, hidden_units: int, units: int, unordered: int | None = None, **kwargs):
+    def __init__(
+        self,
+        hidden_units: int,
+        units: int,
+        unordered: int | None = None,
+        hidden_layers: int = 1,
+        activation=None,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.hidden = SplitDense(hidden_units, activation="relu", unordered=unordered, name="hidden")
-        self.out = keras.layers.Dense(units, name="out")
+        self.more = [keras.layers.Dense(hidden_units, "relu", name=f"hidden{k}") for k in range(2, hidden_layers + 1)]
+        self.out = keras.layers.Dense(units, activation, name="out")
 
     def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
-        return self.out(self.hidden(inputs))
+        values = self.hidden(inputs)
+        for layer in self.more:
+            values = layer(values)
+        return self.out(values)
 
 
 class GatedMLP(keras.layers.Layer):
@@ -75,9 +88,17 @@ class GatedMLP(keras.layers.Layer):
     nothing but where halves the steps until it is learned from pictures.
     """
 
-    def __init__(self, hidden_units: int, units: int, unordered: int | None = None, **kwargs):
+    def __init__(
+        self,
+        hidden_units: int,
+        units: int,
+        unordered: int | None = None,
+        hidden_layers: int = 1,
+        activation=None,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
-        self.message = SplitMLP(hidden_units, units, unordered, name="message")
+        self.message = SplitMLP(hidden_units, units, unordered, hidden_layers, activation, name="message")
         self.gate = SplitMLP(hidden_units // 4, units, name="gate")
         self.neighbor = keras.layers.Dense(units, name="neighbor")
 
@@ -93,6 +114,7 @@ class Aggregate(keras.layers.Layer):
         (the plain sum of equation 1).
       unordered: see `SplitDense`.
       gated: whether `mlp` is a `GatedMLP`, whose last input tells where the neighbour is.
+      hidden_layers: of `mlp` and of the network of the weights; from 2 on the outputs of `mlp` pass a ReLU.
     """
 
     def __init__(
@@ -103,13 +125,17 @@ class Aggregate(keras.layers.Layer):
         attention: str,
         unordered: int | None = None,
         gated: bool = False,
+        hidden_layers: int = 1,
         **kwargs,
     ):
         super().__init__(**kwargs)
         make = GatedMLP if gated else SplitMLP
-        self.values = make(hidden_units, units, unordered, name="values")
+        activation = "relu" if hidden_layers > 1 else None
+        self.values = make(hidden_units, units, unordered, hidden_layers, activation, name="values")
         num_scores = {"feature": units, "neighbor": 1, "none": 0}[attention]
-        self.scores = SplitMLP(hidden_units, num_scores, unordered, name="scores") if num_scores else None
+        self.scores = None
+        if num_scores:
+            self.scores = SplitMLP(hidden_units, num_scores, unordered, hidden_layers, name="scores")
 
     def call(self, inputs: Sequence[tf.Tensor], mask: tf.Tensor, axis: int):
         """Aggregates.
@@ -136,7 +162,8 @@ class GraphLayer(keras.layers.Layer):
     """The GPI transformation of nodes and edges.
 
     Args:
-      hidden_units: of phi, alpha and rho.
+      hidden_units, hidden_layers: of phi, alpha and rho; with two and more hidden layers, which is the authors' code,
+        phi and alpha end in a ReLU.
       units: outputs of phi and alpha.
       node_units: outputs of rho.
       attention: see `Aggregate`.
@@ -153,15 +180,17 @@ class GraphLayer(keras.layers.Layer):
         attention: str,
         unordered_edges: bool = False,
         gated: bool = False,
+        hidden_layers: int = 1,
         **kwargs,
     ):
         super().__init__(**kwargs)
         # Number of the input that has a row for each unordered pair: the edges.
         of_phi, of_relation = (1, 0) if unordered_edges else (None, None)
-        self.phi = Aggregate(hidden_units, units, attention=attention, unordered=of_phi, gated=gated, name="phi")
-        self.alpha = Aggregate(hidden_units, units, attention=attention, name="alpha")
-        self.rho_entity = SplitMLP(hidden_units, node_units, name="rho_entity")
-        self.rho_relation = SplitMLP(hidden_units, node_units, unordered=of_relation, name="rho_relation")
+        common: dict[str, Any] = {"attention": attention, "hidden_layers": hidden_layers}
+        self.phi = Aggregate(hidden_units, units, unordered=of_phi, gated=gated, **common, name="phi")
+        self.alpha = Aggregate(hidden_units, units, **common, name="alpha")
+        self.rho_entity = SplitMLP(hidden_units, node_units, None, hidden_layers, name="rho_entity")
+        self.rho_relation = SplitMLP(hidden_units, node_units, of_relation, hidden_layers, name="rho_relation")
         # The hidden layer of rho would mix products that have to be read one by one.
         self.messages = keras.layers.Dense(node_units, use_bias=False, name="messages") if gated else None
 

@@ -194,13 +194,24 @@ class BoxRefiner(keras.layers.Layer):
 
 
 class LabelHeads(keras.layers.Layer):
-    """Entity classes of nodes and relation classes of edges (the paper, section 4.3)."""
+    """Entity classes of nodes and relation classes of edges (the paper, section 4.3).
 
-    def __init__(self, num_entities: int, num_relations: int, **kwargs):
+    Args:
+      num_entities, num_relations: E, R.
+      exclusive_relations: see `relation_probabilities`.
+    """
+
+    def __init__(self, num_entities: int, num_relations: int, *, exclusive_relations: bool, **kwargs):
         super().__init__(**kwargs)
+        self.exclusive_relations = exclusive_relations
         self.entity = keras.layers.Dense(num_entities, name="entity")
         self.relation = keras.layers.Dense(num_relations, name="relation")
 
     def call(self, nodes, edges):
-        """`[B, N, .]` and `[B, N, N, .]` to logits `[B, N, E]` (softmax) and `[B, N, N, R]` (sigmoids)."""
+        """`[B, N, .]` and `[B, N, N, .]` to logits `[B, N, E]` (softmax) and `[B, N, N, R]`."""
         return tf.cast(self.entity(nodes), tf.float32), tf.cast(self.relation(edges), tf.float32)
+
+
+def relation_probabilities(logits, exclusive: bool):
+    """Of each relation `[..., R]`: that it is the one that holds, where one does (`exclusive`), or that it holds."""
+    return tf.nn.softmax(logits) if exclusive else tf.sigmoid(logits)

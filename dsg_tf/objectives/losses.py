@@ -1,23 +1,30 @@
 """The loss terms by name, and their weighted sum.
 
-The paper, section 4. Every term is a mean over images of a per-image mean, so that it does not depend on how a batch
-is split over devices. (Model Garden's `RpnBoxLoss` divides by the positive anchors of all devices, with a reduction
-that cannot stand inside a compiled step; `RpnScoreLoss` divides by a fixed number per image.)
+The paper, section 4. Every term is a mean over images of a number of each image, so that it does not depend on how a
+batch is split over devices. With the released scale, that of the authors' code, the numbers are
+
+    rr        Q * sum_qi(w_qi loss_qi) / (1 + sum_qi w_qi), of queries q and boxes i; the weights w: see `_balanced`
+    refine    the sum over the boxes on a true box / the number of proposals
+    entity    the sum over the boxes on a true box
+    relation  the sum over pairs of such boxes
+    rpn_box   the sum over positive anchors and coordinates / the number of sampled anchors
+
+else each is the mean over what it sums over; of rr over boxes, then over queries. (Model Garden's `RpnBoxLoss` divides
+by the positive anchors of all devices, with a reduction that cannot stand inside a compiled step; `RpnScoreLoss`
+divides by a fixed number per image.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import tensorflow as tf
 from official.vision.losses import maskrcnn_losses
 
-from dsg_tf import boxes as box_lib
-from dsg_tf.data.roles import ROLES
-from dsg_tf.keras import load_addons
+from dsg_tf.data.roles import BACKGROUND, OBJECT, ROLES, SUBJECT
 from dsg_tf.objectives import metrics, targets
+from dsg_tf.objectives.box_losses import RefineLoss, smooth_l1
 
-RefineLoss = Callable[..., tf.Tensor]
 RPN_SMOOTH_L1_BETA = 1.0 / 9.0
 MAP_POSITIVE_WEIGHT, MAP_EPSILON = 7.5, 1e-6
 
@@ -30,8 +37,11 @@ class Losses:
       num_relations: R.
       weights: of the terms, by name.
       rpn_positive_iou, rpn_negative_iou, rpn_samples: which anchors count, see `targets.rpn_targets`.
-      balance_roles: whether Background and Other boxes together weigh as much as Subject and Object boxes.
-      refine_loss: of `make_refine_loss`.
+      released_scale: whether terms have the scale of the released code, or are means.
+      balance_roles: whether a query's Background boxes together weigh half as much as its Subject and Object boxes.
+      exclusive_relations: whether relations are a softmax, learned where one is annotated; or sigmoids, learned on all
+        pairs of boxes that are on true boxes.
+      refine_loss: of `box_losses.make_refine_loss`.
     """
 
     def __init__(
@@ -43,13 +53,16 @@ class Losses:
         rpn_positive_iou: float,
         rpn_negative_iou: float,
         rpn_samples: int,
+        released_scale: bool,
         balance_roles: bool,
+        exclusive_relations: bool,
         refine_loss: RefineLoss,
     ):
         self.anchors, self.num_relations, self.weights = anchors, num_relations, weights
         self.rpn_positive_iou, self.rpn_negative_iou, self.rpn_samples = rpn_positive_iou, rpn_negative_iou, rpn_samples
         self.rpn_score_loss = maskrcnn_losses.RpnScoreLoss(rpn_samples)
-        self.balance_roles, self.refine_loss = balance_roles, refine_loss
+        self.released_scale, self.balance_roles = released_scale, balance_roles
+        self.exclusive_relations, self.refine_loss = exclusive_relations, refine_loss
 
     def __call__(self, outputs, batch) -> dict[str, tf.Tensor]:
         """Unweighted loss terms, float32 scalars, by name.
@@ -62,12 +75,15 @@ class Losses:
         terms = self._rpn_terms(outputs, batch)
         if "role_logits" in outputs:
             terms["rr"] = self._rr_term(outputs["role_logits"], matches, batch)
-        terms["refine"] = self._refine_term(outputs["deltas"], outputs["proposals"], matches, batch)
+        if "deltas" in outputs:
+            terms["refine"] = self._refine_term(outputs["deltas"], outputs["proposals"], outputs, matches, batch)
         if "edge_deltas" in outputs:
-            terms["edges"] = self._refine_term(outputs["edge_deltas"], outputs["edge_starts"], matches, batch)
+            terms["edges"] = self._refine_term(outputs["edge_deltas"], outputs["edge_starts"], outputs, matches, batch)
         if "entity_logits" in outputs:
-            terms["entity"] = _entity_term(outputs["entity_logits"], matches, batch)
+            terms["entity"] = self._entity_term(outputs["entity_logits"], matches, batch)
             terms["relation"] = self._relation_term(outputs["relation_logits"], matches, batch)
+        if "auxiliary_role_logits" in outputs:
+            terms["auxiliary_rr"] = self._rr_term(outputs["auxiliary_role_logits"], matches, batch)
         return terms
 
     def total(self, terms: dict[str, tf.Tensor]) -> tf.Tensor:
@@ -84,31 +100,56 @@ class Losses:
         )
         return {
             "rpn_score": self.rpn_score_loss({"level": outputs["rpn_scores"]}, {"level": scores}),
-            "rpn_box": _rpn_box_term(outputs["rpn_boxes"], encoded, scores),
+            "rpn_box": self._rpn_box_term(outputs["rpn_boxes"], encoded, scores),
         }
+
+    def _rpn_box_term(self, predicted, target, scores):
+        """Huber loss of the positive anchors' boxes."""
+        shape = [-1, scores.shape[1] * scores.shape[2] * scores.shape[3], 4]
+        losses = smooth_l1(tf.reshape(predicted - target, shape), RPN_SMOOTH_L1_BETA)
+        scores = tf.reshape(scores, shape[:2])
+        if self.released_scale:
+            of_image = _share(tf.reduce_sum(losses, axis=-1), scores == 1.0, of=scores >= 0.0)
+        else:
+            of_image = _mean(tf.reduce_mean(losses, axis=-1), scores == 1.0, 1)
+        return tf.reduce_mean(of_image)
 
     def _rr_term(self, logits, matches, batch):
         target, counts = targets.role_targets(matches, batch)
         losses = tf.nn.softmax_cross_entropy_with_logits(target, logits)  # [B, Q, N]
-        if self.balance_roles:
-            positive = target[..., 1] + target[..., 2] > 0
-            per_query = 0.5 * (_mean(losses, counts & positive, 2) + _mean(losses, counts & ~positive, 2))
+        weights = _balanced(target, counts) if self.balance_roles else tf.cast(counts, tf.float32)
+        if self.released_scale:
+            num_queries = tf.reduce_sum(tf.cast(batch["query_mask"], tf.float32), axis=1)
+            total, weight = tf.reduce_sum(weights * losses, axis=(1, 2)), tf.reduce_sum(weights, axis=(1, 2))
+            of_image = num_queries * total / (1.0 + weight)
         else:
-            per_query = _mean(losses, counts, 2)
-        return tf.reduce_mean(_mean(per_query, batch["query_mask"], 1))
+            of_image = _mean(_mean(losses, weights, 2), batch["query_mask"], 1)
+        return tf.reduce_mean(of_image)
 
-    def _refine_term(self, deltas, starts, matches, batch):
+    def _refine_term(self, deltas, starts, outputs, matches, batch):
         truth = tf.gather(batch["true_boxes"], matches["index"], axis=1, batch_dims=1)
-        losses = self.refine_loss(deltas, starts, truth, matches["foreground"])
-        return tf.reduce_mean(_mean(losses, matches["foreground"], 1))
+        on_truth = matches["foreground"]
+        losses = self.refine_loss(deltas, starts, truth, on_truth)
+        of_image = _share(losses, on_truth, of=outputs["valid"] if self.released_scale else on_truth)
+        return tf.reduce_mean(of_image)
+
+    def _entity_term(self, logits, matches, batch):
+        labels = tf.gather(batch["entities"], matches["index"], axis=1, batch_dims=1)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        reduce = _sum if self.released_scale else _mean
+        return tf.reduce_mean(reduce(losses, matches["foreground"], 1))
 
     def _relation_term(self, logits, matches, batch):
-        """Binary cross-entropy of all pairs of matched proposals, per annotated relation."""
+        """Cross-entropy of the pairs of matched proposals: per annotated relation where it is a mean."""
         target, pairs = targets.relation_targets(matches, batch, self.num_relations)
-        losses = tf.nn.sigmoid_cross_entropy_with_logits(target, logits)
-        mask = tf.cast(pairs, tf.float32)
-        annotated = tf.reduce_sum(tf.reduce_sum(target, -1) * mask, axis=(1, 2))
-        return tf.reduce_mean(tf.reduce_sum(tf.reduce_sum(losses, -1) * mask, axis=(1, 2)) / tf.maximum(annotated, 1.0))
+        if self.exclusive_relations:
+            losses = -target * tf.nn.log_softmax(logits)
+        else:
+            losses = tf.nn.sigmoid_cross_entropy_with_logits(target, logits)
+        of_image = _sum(tf.reduce_sum(losses, axis=-1), pairs, (1, 2))
+        if not self.released_scale:
+            of_image /= tf.maximum(_sum(tf.reduce_sum(target, axis=-1), pairs, (1, 2)), 1.0)
+        return tf.reduce_mean(of_image)
 
 
 class MapLosses:
@@ -131,55 +172,31 @@ class MapLosses:
         return tf.reduce_mean(_mean(tf.reduce_mean(cells, axis=(2, 3)), query_mask, 1))
 
 
-def _rpn_box_term(predicted, target, scores):
-    """Huber loss of the positive anchors' boxes, mean over coordinates and anchors."""
-    shape = [-1, scores.shape[1] * scores.shape[2] * scores.shape[3], 4]
-    losses = tf.reduce_mean(_smooth_l1(tf.reshape(predicted - target, shape), RPN_SMOOTH_L1_BETA), axis=-1)
-    positive = tf.reshape(scores, shape[:2]) == 1.0
-    return tf.reduce_mean(_mean(losses, positive, 1))
+def _balanced(target, counts):
+    """Weights `[B, Q, N]`: of a Background box `0.5 p / (1 + b)`, 1 of the others.
 
-
-def _entity_term(logits, matches, batch):
-    labels = tf.gather(batch["entities"], matches["index"], axis=1, batch_dims=1)
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-    return tf.reduce_mean(_mean(losses, matches["foreground"], 1))
-
-
-def make_refine_loss(kind: str, beta: float) -> RefineLoss:
-    """Loss per box of the box refiner.
-
-    Args:
-      kind: "smooth_l1" of the encoded offsets, or "giou" (Rezatofighi et al. 2019) of the refined boxes.
-      beta: where smooth L1 turns from quadratic to linear.
-
-    Returns:
-      A function of (deltas, proposals, true boxes, which boxes count) to float32 `[B, N]`.
-
-    Raises:
-      ValueError: GIoU needs the extra [addons], which is not installed.
+    p is how many Subject and Object boxes its query has, b how many Background boxes. Other boxes keep their weight:
+    the wrong one of several of a class is what the relation is learned from.
     """
-
-    def smooth_l1(deltas, proposals, truth, counts):
-        target = tf.where(counts[..., tf.newaxis], box_lib.encode(truth, proposals), 0.0)
-        return tf.reduce_sum(_smooth_l1(deltas - target, beta), axis=-1)
-
-    def giou(deltas, proposals, truth, counts):
-        losses = tfa.losses.giou_loss(truth, box_lib.decode(deltas, proposals))
-        return tf.reshape(losses, tf.shape(counts))  # It drops axes of length 1.
-
-    if kind == "smooth_l1":
-        return smooth_l1
-    tfa = load_addons("--refine_loss=giou")
-    return giou
+    weights = tf.cast(counts, tf.float32)
+    positive = (target[..., SUBJECT] + target[..., OBJECT] > 0) & counts
+    background = (target[..., BACKGROUND] > 0) & counts
+    num_positive, num_background = (
+        tf.reduce_sum(tf.cast(which, tf.float32), axis=2, keepdims=True) for which in (positive, background)
+    )
+    return tf.where(background, 0.5 * num_positive / (1.0 + num_background), weights)
 
 
-def _smooth_l1(error, beta: float):
-    """Quadratic up to `beta`, then linear with slope 1."""
-    error = tf.abs(error)
-    return tf.where(error < beta, 0.5 * error**2 / beta, error - 0.5 * beta)
+def _sum(values, mask, axis):
+    return tf.reduce_sum(values * tf.cast(mask, values.dtype), axis)
+
+
+def _share(values, mask, *, of):
+    """Sum over axis 1 where `mask`, divided by how many are in `of`; 0 where none is."""
+    return _sum(values, mask, 1) / tf.maximum(tf.reduce_sum(tf.cast(of, values.dtype), 1), 1.0)
 
 
 def _mean(values, mask, axis):
-    """Mean over `axis` where `mask`; 0 where nothing is."""
+    """Mean over `axis` where `mask`, which may also be weights; 0 where nothing is."""
     mask = tf.cast(mask, values.dtype)
     return tf.reduce_sum(values * mask, axis) / tf.maximum(tf.reduce_sum(mask, axis), 1.0)

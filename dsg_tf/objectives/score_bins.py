@@ -44,7 +44,7 @@ def count(outputs, batch) -> dict[str, tf.Tensor]:
 
 
 def _count_labels(outputs, matches, batch) -> dict[str, tf.Tensor]:
-    num_entities, num_relations = outputs["entity_logits"].shape[-1], outputs["relation_logits"].shape[-1]
+    num_entities, num_relations = outputs["entity_logits"].shape[-1], outputs["relation_probabilities"].shape[-1]
     entities = tf.gather(batch["entities"], matches["index"], axis=1, batch_dims=1)
     is_class = tf.one_hot(entities, num_entities, on_value=True, off_value=False)
     probabilities = tf.nn.softmax(outputs["entity_logits"])
@@ -55,7 +55,7 @@ def _count_labels(outputs, matches, batch) -> dict[str, tf.Tensor]:
     return {
         "entity": in_bins(probabilities, is_class, found[..., tf.newaxis]),
         "right_class": _one(right, tf.ones_like(found), found),
-        "relation": in_bins(tf.sigmoid(outputs["relation_logits"]), stands > 0, pairs[..., tf.newaxis]),
+        "relation": in_bins(outputs["relation_probabilities"], stands > 0, pairs[..., tf.newaxis]),
         "entity_truth": _histogram(batch["entities"], batch["box_mask"], num_entities),
         "relation_truth": _histogram(relations, relations >= 0, num_relations),
     }

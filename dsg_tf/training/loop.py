@@ -57,6 +57,7 @@ class Trainer:
                 self.total_steps,
                 num_halvings=config.num_halvings,
                 warmup_steps=config.warmup_steps,
+                halvings_at=[round(epoch * self.num_images / config.batch_size) for epoch in config.halving_epochs],
             )
             optimizer = optimizers.make_optimizer(config.optimizer, self.schedule, config.weight_decay)
             if hasattr(optimizer, "build"):  # Those of tensorflow-addons make their variables in the first step.

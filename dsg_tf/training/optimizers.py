@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from official.modeling.optimization import lr_schedule
 
 from dsg_tf.keras import keras, load_addons
@@ -9,25 +11,25 @@ from dsg_tf.keras import keras, load_addons
 NO_WEIGHT_DECAY = ["bias", "gamma", "beta", "embeddings"]
 
 
-def make_schedule(kind: str, peak: float, total_steps: int, *, num_halvings: int, warmup_steps: int):
+def make_schedule(
+    kind: str, peak: float, total_steps: int, *, num_halvings: int, warmup_steps: int, halvings_at: Sequence[int] = ()
+):
     """Learning rate as a function of the step, or the rate itself where it is always the same.
 
     Args:
-      kind: "stepwise", halvings at equal distances, or "cosine", to zero; both after a linear warm-up.
+      kind: "stepwise", halvings, or "cosine", to zero; both after a linear warm-up.
       peak: the largest rate.
       total_steps: of the training.
-      num_halvings: of the stepwise schedule.
+      num_halvings: of the stepwise schedule, at equal distances.
       warmup_steps: of the warm-up; 0: none.
+      halvings_at: steps of the halvings, in place of those at equal distances.
     """
     if kind == "cosine":
         schedule = keras.optimizers.schedules.CosineDecay(peak, max(total_steps, 1))
-    elif num_halvings == 0:
-        schedule = peak
     else:
-        pieces = num_halvings + 1
-        schedule = keras.optimizers.schedules.PiecewiseConstantDecay(
-            [total_steps * k // pieces for k in range(1, pieces)], [peak * 0.5**k for k in range(pieces)]
-        )
+        steps = list(halvings_at) or [total_steps * k // (num_halvings + 1) for k in range(1, num_halvings + 1)]
+        rates = [peak * 0.5**k for k in range(len(steps) + 1)]
+        schedule = keras.optimizers.schedules.PiecewiseConstantDecay(steps, rates) if steps else peak
     if warmup_steps:
         return lr_schedule.LinearWarmup(schedule, warmup_learning_rate=0.0, warmup_steps=warmup_steps)
     return schedule

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from absl import logging
+
 from dsg_tf import checkpoints
 from dsg_tf.config import Config
 from dsg_tf.data.batches import displacements
@@ -20,6 +22,7 @@ def initialize(model, config: Config, info: DatasetInfo) -> None:
     Raises:
       FileNotFoundError, ValueError: the checkpoint of --init_checkpoint is not there or does not fit.
     """
+    _warn_of_random_norms(config)
     if config.init_checkpoint:
         checkpoints.initialize(model, config.init_checkpoint, config.init_modules)
     if config.model == "ss":
@@ -28,6 +31,20 @@ def initialize(model, config: Config, info: DatasetInfo) -> None:
         )
         for layer in (model.attender.shift, model.attender.inverse_shift):
             layer.displacements.assign(cells)
+
+
+def _warn_of_random_norms(config: Config) -> None:
+    """Fixed statistics are those of another training: without its weights they are 0 and 1, and normalise nothing."""
+    reads_backbone = bool({"all", "backbone", "matching"} & set(config.init_modules))
+    if config.batch_norm in ("frozen", "frozen_all") and not (config.init_checkpoint and reads_backbone):
+        given = f"--init_checkpoint={config.init_checkpoint} --init_modules={','.join(config.init_modules)}"
+        frozen = f"--batch_norm={config.batch_norm}{' --freeze_stem' if config.freeze_stem else ''}"
+        logging.warning(
+            "%s keeps parts of the backbone as they are, but %s gives it no weights: they stay random. Give weights "
+            "(--init_checkpoint=PREFIX --init_modules=backbone), or train from nothing with --batch_norm=batch",
+            frozen,
+            given if config.init_checkpoint else "no --init_checkpoint",
+        )
 
 
 def refuse_what_crashes(model, config: Config) -> None:

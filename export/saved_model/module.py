@@ -10,6 +10,7 @@ from dsg_tf import boxes as box_lib
 from dsg_tf.data.batches.network_input import Resize
 from dsg_tf.data.roles import ROLES
 from dsg_tf.data.scene import Vocabulary
+from dsg_tf.model.heads import relation_probabilities
 from export.saved_model import checks, decoding
 from export.saved_model.words import Words
 
@@ -43,6 +44,7 @@ class ServingModule(tf.Module):
     ):
         super().__init__()
         self.resize, self.num_relations, self.has_labels = resize, num_relations, model.labeler is not None
+        self.exclusive_relations = self.has_labels and model.labeler.exclusive_relations
         self.words = Words(vocabulary)
         self.vocabulary_file = tf.saved_model.Asset(vocabulary_file)
         # The weights without the Keras model around them, which would be saved with functions that nobody calls.
@@ -122,7 +124,7 @@ class ServingModule(tf.Module):
         state = self.encode(image)
         labels, valid = tf.nn.softmax(state["entity_logits"]), state["valid"]
         scores = tf.where(valid, tf.reduce_max(labels, axis=-1), 0.0)
-        relations = tf.sigmoid(state["relation_logits"])
+        relations = relation_probabilities(state["relation_logits"], self.exclusive_relations)
         pairs = scores[:, :, tf.newaxis] * scores[:, tf.newaxis] * tf.reduce_max(relations, axis=-1)
         count = pairs.shape[1]
         pairs = tf.where(tf.eye(count, dtype=tf.bool), 0.0, pairs)

@@ -106,7 +106,7 @@ def random_graph(rng, num_boxes=5, num_relations=3):
         "boxes": (BOXES[rng.integers(0, 4, num_boxes)] + rng.uniform(-3, 3, [num_boxes, 4])).astype(np.float32),
         "valid": rng.random(num_boxes) < 0.9,
         "entity_logits": rng.normal(size=[num_boxes, 2]),
-        "relation_logits": rng.normal(size=[num_boxes, num_boxes, num_relations]),
+        "relation_probabilities": rng.uniform(size=[num_boxes, num_boxes, num_relations]),
     }
     return truth, outputs
 
@@ -116,7 +116,7 @@ def literal_triplets(outputs, constrained):
     rows = []
     valid = np.flatnonzero(outputs["valid"])
     for a, b in itertools.permutations(range(len(valid)), 2):
-        edge = 1 / (1 + np.exp(-outputs["relation_logits"][valid[a], valid[b]]))
+        edge = outputs["relation_probabilities"][valid[a], valid[b]]
         of_ends = 1.0
         for k in (valid[a], valid[b]):
             of_ends *= (np.exp(outputs["entity_logits"][k]) / np.exp(outputs["entity_logits"][k]).sum()).max()
@@ -154,7 +154,7 @@ def test_the_constraint_holds_where_several_relations_are_certain():
         "boxes": BOXES[:2],
         "valid": np.ones(2, bool),
         "entity_logits": np.zeros([2, 2]),
-        "relation_logits": np.full([2, 2, 3], 50.0),
+        "relation_probabilities": np.ones([2, 2, 3]),
     }
     assert len(scene_graphs.read(outputs).relations) == 2
     assert len(scene_graphs.read(outputs, constrained=False).relations) == 6
@@ -182,14 +182,15 @@ def test_scene_graph_accuracy_counts_precise_boxes_only():
         np.zeros([0, 4], bool),
         {},
     )
-    logits = np.full([4, 4, 3], -5.0)
-    logits[0, 1, 2] = logits[1, 0, 1] = logits[0, 3, 1] = 5.0  # Right, wrong, and right but for a loose box.
+    probabilities = np.full([4, 4, 3], 0.01)
+    # Right, wrong, and right but for a loose box.
+    probabilities[0, 1, 2] = probabilities[1, 0, 1] = probabilities[0, 3, 1] = 0.99
     boxes = BOXES.copy()
     boxes[3] += [0, 6, 0, 0]
     outputs = {
         "boxes": boxes,
         "valid": np.ones(4, bool),
-        "relation_logits": logits,
+        "relation_probabilities": probabilities,
         "entity_logits": 5.0 * np.eye(2)[[CUBE, BALL, CUBE, BALL]],
     }
     labels, pairs = scene_graphs.accuracies(scene_graphs.read(outputs), truth)
@@ -201,7 +202,7 @@ def test_a_graph_without_boxes_is_empty():
         "boxes": BOXES,
         "valid": np.zeros(4, bool),
         "entity_logits": np.zeros([4, 2]),
-        "relation_logits": np.zeros([4, 4, 3]),
+        "relation_probabilities": np.zeros([4, 4, 3]),
     }
     graph = scene_graphs.read(outputs)
     assert len(graph.boxes) == len(graph.relations) == 0

@@ -183,7 +183,7 @@ STAGES = (
             _SYNTHETIC,
         ),
         Run(
-            "python train.py --flagfile=configs/synthetic.flags --model=no_dsg --epochs=3.6 "
+            "python train.py --flagfile=configs/synthetic.flags --model=no_dsg_br --epochs=3.6 "
             "--model_dir=runs/synthetic_no_dsg",
             _SYNTHETIC,
         ),
@@ -197,7 +197,8 @@ STAGES = (
         Run(f"{_CLEVR} --pair_units=0 --init_checkpoint=runs/synthetic_plain --model_dir=runs/clevr_small_plain", _FEW),
         Run("python -m export.export_saved_model --model_dir=runs/clevr_small_dsg --output_dir=exported/clevr"),
         Run(
-            f"{_CLEVR} --model=no_dsg --init_checkpoint=runs/synthetic_no_dsg --model_dir=runs/clevr_small_no_dsg", _FEW
+            f"{_CLEVR} --model=no_dsg_br --init_checkpoint=runs/synthetic_no_dsg --model_dir=runs/clevr_small_no_dsg",
+            _FEW,
         ),
         Run(f"{_CLEVR} --init_checkpoint=runs/synthetic_dsg", f"{_FEW} --model_dir=runs/from_synthetic"),
         Run(f"{_MODEL} --split=val"),
@@ -217,7 +218,7 @@ STAGES = (
         Run(f"{_MODEL} --split=val --analyses=errors,scene_graphs,attention,oracles,cost"),
         Run(
             "python -m dsg_tf.compare --flagfile=configs/clevr_small.flags --compare_dir=runs/compare "
-            "--models=dsg,no_dsg,dsg_no_sgl,dsg_no_br,two_step,dsg-relation,ssas,ss,co,vrd --seeds=0,1,2 "
+            "--models=dsg,no_dsg_br,dsg_no_sgl,dsg_no_br,two_step,dsg-relation,ssas,ss,co,vrd --seeds=0,1,2 "
             "--init_checkpoint=runs/synthetic_dsg --init_modules=backbone --epochs=2 --learning_rate=1.5e-3 "
             "--ema_decay=0.995 --pair_units=0 --attention_learning_rate=3e-3 --eval_steps=0",
             f"{_FEW} --models=co --seeds=0 --compare_dir=runs/compare_clevr",
@@ -258,6 +259,7 @@ NOT_RUN = {
     "TF_ENABLE_ONEDNN_OPTS=0 python benchmarks/": "takes long and needs a machine of its own",
     "'TF_CONFIG=": "needs several machines; tests/slow/test_two_workers.py runs two workers on one",
     "python train.py --flagfile=configs/vrd_small.flags --init_checkpoint=PREFIX": "needs weights that are not here",
+    "python train.py --flagfile=configs/vg.flags --model=dsg_no_sgl": "needs Visual Genome",
     "python -m dsg_tf.compare --flagfile=configs/vrd_small.flags": "needs weights that are not here",
     "python -m dsg_tf.predict --saved_model=exported/clevr --data_dir=data/clevr_small --split=val "
     "--output_dir=predicted/beam": "needs a Flink cluster; tests/process/test_beam.py runs the DirectRunner",

@@ -38,14 +38,17 @@ SETTINGS = {
     "node_units": 14,
     "entity_grid": 2,
     "loss_weights": (1.0, 1.0, 1.0, 1.0, 1.0, 1.0),
+    "loss_scale": "mean",
+    "relation_loss": "sigmoid",
+    "train_on_all_proposals": True,
     "learning_rate": 1e-2,
     "clip_norm": 5.0,
     "batch_size": 2,
 }
 
 
-# The loss terms, in the order of their weights.
-TERMS = tuple(field.name for field in dataclasses.fields(LossWeights))
+# The loss terms of a DSG, in the order of their weights.
+TERMS = tuple(field.name for field in dataclasses.fields(LossWeights))[:6]
 
 
 def config(**changes) -> Config:

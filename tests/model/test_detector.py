@@ -23,9 +23,10 @@ def make(nms_iou: float, num_boxes: int = PROPOSALS, pre_nms_top_k: int = 100):
         nms_iou=nms_iou,
         pre_nms_top_k=pre_nms_top_k,
         score_threshold=0.0,
+        train_on_all_proposals=True,
         pixel_mean=MEAN,
         pixel_std=STD,
-        freeze_batch_norm=False,
+        frozen_norms=(),
     )
 
 

@@ -19,9 +19,16 @@ NODES, EDGES = random(BATCH, COUNT, NODE_SIZE), random(BATCH, COUNT, COUNT, EDGE
 VALID = np.array([[True, True, False, True, True], [True, True, True, True, False]])
 
 
-def graph_layer(attention, unordered=False):
+def graph_layer(attention, unordered=False, hidden_layers=1):
     keras.utils.set_random_seed(0)
-    layer = gpi.GraphLayer(hidden_units=8, units=UNITS, node_units=3, attention=attention, unordered_edges=unordered)
+    layer = gpi.GraphLayer(
+        hidden_units=8,
+        units=UNITS,
+        node_units=3,
+        attention=attention,
+        unordered_edges=unordered,
+        hidden_layers=hidden_layers,
+    )
     layer(NODES, EDGES[(slice(None), *unordered_pairs.indices(COUNT))] if unordered else EDGES, VALID)
     for index, variable in enumerate(layer.trainable_variables):  # Biases too must take part.
         variable.assign_add(0.2 * random(*variable.shape, seed=index))
@@ -101,19 +108,28 @@ def _by_gather(rows):
     return tf.gather(rows, index, axis=1)
 
 
-def literal_graph(layer, nodes, edges, valid, attention):
-    """Equations (1) and (2) for one image, one pair at a time; weighted as the attention says."""
+def literal_graph(layer, nodes, edges, valid, attention, hidden_layers):
+    """Equations (1) and (2) for one image, one pair at a time; weighted as the attention says.
+
+    With two hidden layers as the released code has it: phi and alpha end in a ReLU.
+    """
 
     def dense(layer, value):
         return value @ layer.kernel.numpy() + layer.bias.numpy()
 
     def mlp(layer, *values):
-        return dense(layer.out, np.maximum(dense(layer.hidden, np.concatenate(values)), 0))
+        value = np.maximum(dense(layer.hidden, np.concatenate(values)), 0)
+        assert len(layer.more) == hidden_layers - 1
+        for hidden in layer.more:
+            value = np.maximum(dense(hidden, value), 0)
+        return dense(layer.out, value)
 
     def attend(layer, inputs):
         if not inputs:
             return np.zeros(UNITS)
         values = np.stack([mlp(layer.values, *value) for value in inputs])
+        if hidden_layers > 1:
+            values = np.maximum(values, 0)
         if attention == "none":
             return values.sum(0)
         scores = np.exp(np.stack([mlp(layer.scores, *value) for value in inputs]))
@@ -137,12 +153,13 @@ def literal_graph(layer, nodes, edges, valid, attention):
 
 
 @pytest.mark.stack
+@pytest.mark.parametrize("hidden_layers", [1, 2])
 @ATTENTIONS
-def test_the_layer_is_the_equations(attention):
-    layer = graph_layer(attention)
+def test_the_layer_is_the_equations(attention, hidden_layers):
+    layer = graph_layer(attention, hidden_layers=hidden_layers)
     result = layer(NODES, EDGES, VALID)
     for image in range(BATCH):
-        expected = literal_graph(layer, NODES[image], EDGES[image], VALID[image], attention)
+        expected = literal_graph(layer, NODES[image], EDGES[image], VALID[image], attention, hidden_layers)
         for name, value in expected.items():
             np.testing.assert_allclose(result[name][image], value, atol=2e-5, err_msg=name)
 

@@ -53,6 +53,11 @@ def no_dsg_network():
 
 
 @pytest.fixture(scope="module")
+def no_dsg_br_network():
+    return make_network(model="no_dsg_br", edge_level=2)
+
+
+@pytest.fixture(scope="module")
 def beyond_paper_network():
     return make_network(gated_relations=True, edge_level=2)
 
@@ -176,14 +181,19 @@ def compiled_step(network):
 
 
 @pytest.mark.stack
-@pytest.mark.parametrize("kind", ["dsg", "no_dsg", "beyond_paper"])
+@pytest.mark.parametrize("kind", ["dsg", "no_dsg", "no_dsg_br", "beyond_paper"])
 def test_a_train_step_moves_every_part(kind, request):
     """Also the smallest check that training works at all: steps on one batch lower its loss."""
     model = request.getfixturevalue("network" if kind == "dsg" else f"{kind}_network")
     step = request.getfixturevalue("compiled_step") if kind == "dsg" else tf.function(make_step(model), autograph=False)
     batch, variables, start = matched_batch(model), model.trainable_variables, model.get_weights()
     terms, gradients, _ = step(batch)
-    expected = {"no_dsg": tiny.TERMS[:4], "dsg": tiny.TERMS, "beyond_paper": (*tiny.TERMS, "edges")}
+    expected = {
+        "dsg": tiny.TERMS,
+        "no_dsg": tiny.TERMS[:3],
+        "no_dsg_br": (*tiny.TERMS[:4], "edges"),
+        "beyond_paper": (*tiny.TERMS, "edges"),
+    }
     assert set(terms) == set(expected[kind])
     assert all(value > 0 and np.isfinite(value) for value in terms.values())
     # Nothing reads the coarsest levels of the backbone and of the FPN.
@@ -266,11 +276,78 @@ def test_a_control_does_not_see_what_is_hidden(network, answer, hidden):
     assert not np.allclose(answer(inputs)["role_logits"], answer(changed)["role_logits"], atol=1e-3)
 
 
-def test_no_dsg_has_neither_graph_nor_labels(no_dsg_network, tmp_path):
-    parts = {"detector", "entity_features", "classifier", "refiner"}
-    assert set(build.count_parameters(no_dsg_network)) == parts | {"total"}
-    stored = tf.train.list_variables(tf.train.Checkpoint(model=no_dsg_network).write(str(tmp_path / "checkpoint")))
+@pytest.mark.parametrize("name", ["no_dsg", "no_dsg_br"])
+def test_no_dsg_has_neither_graph_nor_labels_and_refines_in_one_variant(name, request, tmp_path):
+    model = request.getfixturevalue(f"{name}_network")
+    parts = {"detector", "entity_features", "classifier"} | ({"refiner"} if name == "no_dsg_br" else set())
+    assert set(build.count_parameters(model)) == parts | {"total"}
+    stored = tf.train.list_variables(tf.train.Checkpoint(model=model).write(str(tmp_path / "checkpoint")))
     assert {name.split("/")[1] for name, _ in stored if name.startswith("model/")} == parts
+    found = eagerly(model)(images())
+    assert np.array_equal(found["boxes"], found["proposals"]) == (name == "no_dsg") and found["valid"].any()
+    assert ("deltas" in found) == (name == "no_dsg_br")
+
+
+def test_an_auxiliary_classifier_learns_from_what_enters_the_graph():
+    """Its loss reaches its own weights and the features, not the graph; without its weight there is none."""
+    model = make_network(loss_weights=("rr=1", "auxiliary_rr=0.5"), model="dsg_no_sgl")
+    batch = matched_batch(model)
+    losses = build.build_losses(tiny.config(loss_weights=("auxiliary_rr=0.5",)), model, tiny.NUM_RELATIONS)
+    with tf.GradientTape() as tape:
+        terms = losses(model(batch, training=True), batch)
+        term = terms["auxiliary_rr"]
+    assert float(term) > 0 and float(term) != pytest.approx(float(terms["rr"]), rel=1e-3)
+    gradients = tape.gradient(term, model.trainable_variables)
+    reached = {id(v) for v, gradient in zip(model.trainable_variables, gradients) if gradient is not None}
+    for part, learns in (
+        ("auxiliary_classifier", True),
+        ("entity_features", True),
+        ("graph", False),
+        ("classifier", False),
+    ):
+        variables = getattr(model, part).trainable_variables
+        assert variables and all((id(v) in reached) == learns for v in variables), part
+    assert "auxiliary_classifier" not in build.count_parameters(tiny.model(tiny.config()))
+    assert model.auxiliary_classifier.node.kernel.shape[0] == CONFIG.feature_size + 4
+
+
+@pytest.mark.parametrize("everything", [True, False])
+def test_training_sees_the_boxes_that_inference_sees_unless_it_is_to_see_all(network, everything):
+    model, inputs = network, images()
+    detector_ = model.detector
+    detector_.train_on_all_proposals = everything
+    try:
+        trained, asked = (detector_(inputs["image"], inputs["image_size"], training=t) for t in (True, False))
+    finally:
+        detector_.train_on_all_proposals = True
+    assert not np.all(asked["valid"])
+    if everything:
+        assert np.all(trained["valid"])
+    else:
+        for name in ("valid", "proposals", "proposal_scores"):
+            np.testing.assert_allclose(trained[name], asked[name], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "batch_norm, learns",
+    [("frozen_all", ()), ("frozen", ("decoder", "rpn_head")), ("batch", ("backbone", "decoder", "rpn_head"))],
+)
+def test_frozen_norms_are_those_of_the_backbone_or_of_all_the_detector(batch_norm, learns):
+    model, inputs = tiny.model(tiny.config(batch_norm=batch_norm)), images()
+    parts = {name: getattr(model.detector, name) for name in ("backbone", "decoder", "rpn_head")}
+    before = {name: [v.numpy() for v in part.non_trainable_variables] for name, part in parts.items()}
+    model.detector(inputs["image"], inputs["image_size"], training=True)
+    for name, part in parts.items():
+        after = [v.numpy() for v in part.non_trainable_variables]
+        assert after and any(not np.array_equal(a, b) for a, b in zip(before[name], after)) == (name in learns), name
+
+
+def test_a_frozen_stem_keeps_the_first_convolution_and_block():
+    free, frozen = (tiny.model(tiny.config(freeze_stem=freeze)).detector.backbone for freeze in (False, True))
+    kept = len(free.trainable_variables) - len(frozen.trainable_variables)
+    assert kept == len(keras.Model(free.inputs, free.output["2"]).trainable_variables) > 0
+    shapes = [v.shape for v in frozen.trainable_variables]
+    assert shapes and shapes == [v.shape for v in free.trainable_variables][kept:]
 
 
 def test_parameters_are_counted_by_part(network):

@@ -25,8 +25,8 @@ def graph(labels, edges, valid=None, certainty=8.0):
     }
 
 
-def match(encoded, *queries):
-    found = two_step.GraphMatcher()(encoded, tf.constant([queries], tf.int32))
+def match(encoded, *queries, exclusive_relations=False):
+    found = two_step.GraphMatcher(exclusive_relations=exclusive_relations)(encoded, tf.constant([queries], tf.int32))
     return [
         [np.flatnonzero(found[f"{role}_mask"][0, k]).tolist() for role in ("subject", "object")]
         for k in range(len(queries))
@@ -72,6 +72,17 @@ def test_a_box_is_never_paired_with_itself_nor_with_padding():
     assert alone == [[[], []]]
 
 
+def test_of_exclusive_relations_the_most_probable_one_stands_in_the_graph():
+    """Below one half each or above, and whatever the logits' level is."""
+    encoded = graph([PERSON, HORSE, HORSE], {(0, RIDING, 1): 2.0, (0, NEAR, 1): 1.0, (0, NEAR, 2): -1.0})
+    answers, found = match(encoded, (PERSON, RIDING, HORSE), (PERSON, NEAR, HORSE), exclusive_relations=True)
+    assert answers == [[[0], [1]], [[0], [2]]]
+    sure = np.exp(8) / (np.exp(8) + 2)
+    assert found["object_scores"][0, 0].numpy()[1] == pytest.approx(sure**2 / (1 + np.exp(-1)), rel=1e-4)
+    both, _ = match(encoded, (PERSON, RIDING, HORSE), (PERSON, NEAR, HORSE))
+    assert both == [[[0], [1]], [[0], [1]]]
+
+
 ABLATIONS = {
     "dsg_no_sgl": ({"labeler"}, ("rpn_score", "rpn_box", "rr", "refine")),
     "dsg_no_br": (set(), ("rpn_score", "rpn_box", "rr", "refine", "entity", "relation")),
@@ -91,6 +102,7 @@ def test_an_ablation_is_the_dsg_with_one_part_less(name, whole):
     model, batch = tiny.model(settings), tiny.batch(settings, 2)
     parts = build.count_parameters(model)
     assert set(whole) - set(parts) == missing
+    assert set(parts) <= set(whole)
     if name == "dsg_no_br":
         assert parts["refiner"] == (settings.feature_size + 1) * 4 != whole["refiner"]
     losses = build.build_losses(settings, model, tiny.NUM_RELATIONS)

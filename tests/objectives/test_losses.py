@@ -1,49 +1,18 @@
 """The loss terms: values by hand, empty images, padding and batching."""
 
 import importlib.util
-import types
 
 import numpy as np
 import pytest
 import tensorflow as tf
 import tiny
+from loss_cases import ANCHORS, CONFIG, R, make_losses, make_outputs
 
 from dsg_tf import boxes as box_lib
-from dsg_tf import build
-from dsg_tf.model import detector
 from dsg_tf.objectives import targets
 
-CONFIG = tiny.config()
-ANCHORS = detector.make_anchors(CONFIG.image_size, CONFIG.rpn_level, CONFIG.anchor_scales, CONFIG.aspect_ratios)
-E, R, N = tiny.NUM_ENTITIES, tiny.NUM_RELATIONS, CONFIG.num_boxes
 HAS_ADDONS = importlib.util.find_spec("tensorflow_addons") is not None
 LEARNED = ("rpn_scores", "rpn_boxes", "role_logits", "deltas", "entity_logits", "relation_logits")
-
-
-def make_losses(**changes):
-    detector = types.SimpleNamespace(anchors=ANCHORS)
-    return build.build_losses(tiny.config(**changes), types.SimpleNamespace(detector=detector), R)
-
-
-def make_outputs(batch, seed=0):
-    """Random answers; proposals 0 to 3 lie near the true boxes, 4 far from all, 5 is padding."""
-    rng = np.random.default_rng(seed)
-    size, queries = batch["queries"].shape[:2]
-    normal = lambda *shape: tf.constant(rng.normal(size=[size, *shape]), tf.float32)
-    near = batch["true_boxes"].numpy()[:, :4] + rng.uniform(-0.5, 0.5, [size, 4, 4])
-    others = np.tile([[61, 93, 64, 96], [0, 0, 0, 0]], [size, 1, 1])
-    proposals = np.concatenate([near, others], axis=1)
-    rows, columns, depth = ANCHORS.shape
-    return {
-        "rpn_scores": normal(rows, columns, depth // 4),
-        "rpn_boxes": normal(rows, columns, depth),
-        "proposals": tf.constant(proposals, tf.float32),
-        "valid": tf.constant([[True] * 5 + [False]] * size),
-        "role_logits": normal(queries, N, 4),
-        "deltas": normal(N, 4),
-        "entity_logits": normal(N, E),
-        "relation_logits": normal(N, N, R),
-    }
 
 
 def compute(losses_, outputs, batch):
@@ -132,7 +101,7 @@ def test_what_stands_in_padding_does_not_matter():
     batch = tiny.batch(CONFIG, 2)
     changed = {name: value.numpy().copy() for name, value in batch.items()}
     changed["true_boxes"][:, -1] = changed["true_boxes"][:, 0]  # Exactly a proposal's box, were it not padding.
-    changed["entities"][:, -1] = E - 1
+    changed["entities"][:, -1] = tiny.NUM_ENTITIES - 1
     changed["queries"][:, -1] = 1
     changed["subject_of"][:, -1] = changed["object_of"][:, -1] = True
     outputs = make_outputs(batch)
@@ -186,7 +155,8 @@ def test_the_rr_term_by_hand():
     plain = float(make_losses(rr_balance=False)(outputs, batch)["rr"])
     assert plain == pytest.approx(np.mean(of_box), rel=1e-5)
     balanced = float(make_losses(rr_balance=True)(outputs, batch)["rr"])
-    assert balanced == pytest.approx(np.mean(of_box[:2]) / 2 + np.mean(of_box[2:]) / 2, rel=1e-5)
+    # Two positive boxes, one of the background: it weighs 0.5 * 2 / (1 + 1).
+    assert balanced == pytest.approx((sum(of_box[:4]) + 0.5 * of_box[4]) / 4.5, rel=1e-5)
 
 
 def test_a_box_in_both_roles_counts_half_and_half():
@@ -195,7 +165,7 @@ def test_a_box_in_both_roles_counts_half_and_half():
     of_box = [cross_entropy(outputs["role_logits"][0, 0, k], label) for k, label in enumerate([1, 3, 3, 3, 0])]
     of_box[0] = (of_box[0] + cross_entropy(outputs["role_logits"][0, 0, 0], 2)) / 2
     value = float(make_losses()(outputs, batch)["rr"])
-    assert value == pytest.approx(of_box[0] / 2 + np.mean(of_box[1:]) / 2, rel=1e-5)
+    assert value == pytest.approx((sum(of_box[:4]) + 0.25 * of_box[4]) / 4.25, rel=1e-5)
 
 
 def test_the_entity_and_relation_terms_by_hand():

@@ -91,7 +91,7 @@ def made_up(rng):
         "subject_scores": scores_between_bins(rng, [3, settings.max_queries, num_boxes]),
         "object_scores": scores_between_bins(rng, [3, settings.max_queries, num_boxes]),
         "entity_logits": logits(num_boxes, tiny.NUM_ENTITIES),
-        "relation_logits": logits(num_boxes, num_boxes, tiny.NUM_RELATIONS),
+        "relation_probabilities": scores_between_bins(rng, [3, num_boxes, num_boxes, tiny.NUM_RELATIONS]),
     }
     return outputs, batch
 
@@ -105,7 +105,7 @@ def test_counts_of_a_batch_are_those_of_counting_one_by_one():
         ).items()
     }
     entity_probability = tf.nn.softmax(outputs["entity_logits"]).numpy()
-    relation_probability = tf.sigmoid(outputs["relation_logits"]).numpy()
+    relation_probability = outputs["relation_probabilities"]
 
     rows: dict = {}
     note = lambda name, score, is_true: rows.setdefault(name, []).append((score, is_true))

@@ -44,8 +44,8 @@ def largest(first, second):
     "changes",
     [
         {"model": "no_dsg", "batch_norm": "sync"},
-        {"model": "dsg", "batch_norm": "frozen"},
-        {"model": "no_dsg", "batch_norm": "frozen", "jit_compile": True},
+        {"model": "dsg", "batch_norm": "frozen_all"},
+        {"model": "no_dsg", "batch_norm": "frozen_all", "jit_compile": True},
     ],
     ids=lambda changes: "-".join(map(str, changes)) if "jit_compile" in changes else changes["batch_norm"],
 )

@@ -26,7 +26,7 @@ SETTINGS = {
     "model": "no_dsg",
     "optimizer": "sgd",
     "batch_size": 4,
-    "batch_norm": "frozen",
+    "batch_norm": "frozen_all",
     "epochs": 6.0,
     "checkpoint_steps": 4,
     "eval_steps": 5,

@@ -13,7 +13,7 @@ from dsg_tf.training.gradients import Gradients
 
 def test_parts_of_a_step_give_the_whole():
     """In one batch of four, and in four parts of one; the images have one to three queries."""
-    settings = tiny.config(model="no_dsg", batch_norm="frozen")
+    settings = tiny.config(model="no_dsg_br", batch_norm="frozen_all")
     model = tiny.model(settings)
     losses = build.build_losses(settings, model, tiny.NUM_RELATIONS)
     batch = tiny.batch(settings, 4)

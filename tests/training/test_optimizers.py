@@ -35,6 +35,12 @@ def test_stepwise_schedule_halves_at_equal_distances():
     )
 
 
+def test_stepwise_schedule_halves_where_it_is_told():
+    schedule = optimizers.make_schedule("stepwise", 0.8, 100, num_halvings=4, warmup_steps=0, halvings_at=[10, 20, 50])
+    found = [float(schedule(step)) for step in (0, 10, 11, 21, 50, 51, 99)]
+    np.testing.assert_allclose(found, [0.8, 0.8, 0.4, 0.2, 0.2, 0.1, 0.1], rtol=1e-6)
+
+
 def test_stepwise_schedule_without_halvings_is_constant():
     assert make_schedule(tiny.config(num_halvings=0, learning_rate=0.5), 10) == 0.5
     assert rates(tiny.config(num_halvings=0, learning_rate=0.5, warmup_steps=4), 10, [2, 4, 9]) == [0.25, 0.5, 0.5]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import tiny
@@ -38,6 +40,26 @@ def test_matching_weights_are_read_on_all_devices(devices, donor, two_devices, c
             for copy in copies:
                 np.testing.assert_array_equal(copy.numpy(), value.numpy(), err_msg=variable.name)
     assert f"--init_checkpoint={folder} has no " in caplog.text and "model/labeler/entity/kernel" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "changes, frozen",
+    [
+        ({"batch_norm": "frozen"}, "--batch_norm=frozen keeps .* no --init_checkpoint gives"),
+        ({"batch_norm": "frozen_all", "freeze_stem": True}, "--batch_norm=frozen_all --freeze_stem keeps"),
+        (
+            {"batch_norm": "frozen", "init_checkpoint": "somewhere", "init_modules": ("decoder",)},
+            "but --init_checkpoint=somewhere --init_modules=decoder gives",
+        ),
+        ({"batch_norm": "batch"}, None),
+        ({"batch_norm": "frozen", "init_checkpoint": "somewhere", "init_modules": ("backbone",)}, None),
+    ],
+)
+def test_frozen_norms_without_weights_are_a_warning(changes, frozen, monkeypatch, caplog):
+    monkeypatch.setattr(checkpoints, "initialize", lambda *arguments: None)
+    start.initialize(None, tiny.config(**changes), None)
+    assert bool(caplog.messages) == bool(frozen) and len(caplog.messages) <= 1
+    assert frozen is None or re.search(frozen, caplog.messages[0])
 
 
 @pytest.mark.parametrize("onednn, width", [(True, 0.125), (True, 0.25), (False, 0.125)])

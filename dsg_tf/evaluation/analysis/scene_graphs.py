@@ -58,7 +58,7 @@ def read(outputs: dict[str, np.ndarray], constrained: bool = True) -> SceneGraph
     """The scene graph in a system's outputs for one image (without the batch axis).
 
     Args:
-      outputs: `boxes`, `valid`, `entity_logits`, `relation_logits`.
+      outputs: `boxes`, `valid`, `entity_logits`, `relation_probabilities`.
       constrained: one relation for each ordered pair, or all.
 
     Raises:
@@ -69,7 +69,7 @@ def read(outputs: dict[str, np.ndarray], constrained: bool = True) -> SceneGraph
     valid = outputs["valid"]
     classes = _softmax(outputs["entity_logits"][valid])
     entities, entity_scores = classes.argmax(axis=-1), classes.max(axis=-1, initial=0.0)
-    edges = 1.0 / (1.0 + np.exp(-outputs["relation_logits"][valid][:, valid].astype(np.float64)))
+    edges = outputs["relation_probabilities"][valid][:, valid].astype(np.float64)
     allowed = np.broadcast_to(~np.eye(len(entities), dtype=bool)[..., np.newaxis], edges.shape)
     if constrained:  # One relation, also where several are certain.
         allowed = allowed & (np.arange(edges.shape[-1]) == edges.argmax(axis=-1)[..., np.newaxis])

@@ -15,7 +15,6 @@ from dsg_tf.model import hidden_input
 from dsg_tf.model.baselines.shifts import MAP_SIZE
 
 EMBEDDING_SIZE = 512
-INTERNAL_WEIGHT = 2.0  # The map of iteration t weighs INTERNAL_WEIGHT**t.
 
 
 class AttentionModel(keras.Model):
@@ -80,15 +79,29 @@ class StackedAttention(keras.layers.Layer):
       shift: layer that moves subject attention to the object, (maps `[B, Q, 14, 14]`, relations `[B, Q]`) to maps.
       inverse_shift: the same from object to subject.
       iterations: how often attention is shifted.
+      iteration_weight: the map of iteration t weighs this to the power of t.
+      released: whether queries end in a ReLU, and the weighted mean of the maps is divided by their number once more,
+        as in the code of Krishna et al.
     """
 
-    def __init__(self, num_entities: int, *, shift, inverse_shift, iterations: int, **kwargs):
+    def __init__(
+        self,
+        num_entities: int,
+        *,
+        shift,
+        inverse_shift,
+        iterations: int,
+        iteration_weight: float,
+        released: bool,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
+        self.iteration_weight, self.released = iteration_weight, released
         self.entity = keras.layers.Embedding(num_entities, EMBEDDING_SIZE, name="entity")
         self.shift, self.inverse_shift, self.iterations = shift, inverse_shift, iterations
 
     def build(self, input_shape):
-        self.project = keras.layers.Dense(input_shape[-1], name="project")
+        self.project = keras.layers.Dense(input_shape[-1], "relu" if self.released else None, name="project")
 
     def call(self, features, queries):
         """Features `[B, 14, 14, C]` and queries `[B, Q, 3]` to two maps `[B, Q, 14, 14]`."""
@@ -105,7 +118,13 @@ class StackedAttention(keras.layers.Layer):
             object_ = tf.nn.relu(seen_from_subject * of_object)
             subjects.append(subject)
             objects.append(object_)
-        return _combine(subjects), _combine(objects)
+        return self._combine(subjects), self._combine(objects)
+
+    def _combine(self, maps):
+        """Weighted mean of the iterations' maps, then tanh."""
+        weights = [self.iteration_weight**t for t in range(len(maps))]
+        divisor = sum(weights) * (len(maps) if self.released else 1)
+        return tf.tanh(sum(w * m for w, m in zip(weights, maps)) / divisor)
 
 
 class QueryAttention(keras.layers.Layer):
@@ -114,28 +133,33 @@ class QueryAttention(keras.layers.Layer):
     Args:
       num_entities, num_relations: E, R.
       use_relation: whether the query's relation is embedded too (VRD) or not (CO).
+      released: whether queries end in a ReLU, without a hidden layer before it, as in the code of Krishna et al.
     """
 
-    def __init__(self, num_entities: int, num_relations: int, *, use_relation: bool, **kwargs):
+    def __init__(self, num_entities: int, num_relations: int, *, use_relation: bool, released: bool, **kwargs):
         super().__init__(**kwargs)
+        self.released = released
         self.subject = keras.layers.Embedding(num_entities, EMBEDDING_SIZE, name="subject")
         self.object = keras.layers.Embedding(num_entities, EMBEDDING_SIZE, name="object")
         self.relation = keras.layers.Embedding(num_relations, EMBEDDING_SIZE, name="relation") if use_relation else None
 
     def build(self, input_shape):
         channels = input_shape[-1]
-        self.hidden = keras.layers.Dense(channels, activation="relu", name="hidden")
-        self.to_subject = keras.layers.Dense(channels, name="to_subject")
-        self.to_object = keras.layers.Dense(channels, name="to_object")
+        self.hidden = None if self.released else keras.layers.Dense(channels, activation="relu", name="hidden")
+        activation = "relu" if self.released else None
+        self.to_subject = keras.layers.Dense(channels, activation, name="to_subject")
+        self.to_object = keras.layers.Dense(channels, activation, name="to_object")
 
     def call(self, features, queries):
         """Features `[B, 14, 14, C]` and queries `[B, Q, 3]` to two maps `[B, Q, 14, 14]`."""
         words = [self.subject(queries[..., 0]), self.object(queries[..., 2])]
         if self.relation is not None:
             words.append(self.relation(queries[..., 1]))
-        hidden = self.hidden(tf.concat(words, axis=-1))
+        query = tf.concat(words, axis=-1)
+        if self.hidden is not None:
+            query = self.hidden(query)
         return tuple(
-            tf.tanh(tf.nn.relu(_products(features, project(hidden)))) for project in (self.to_subject, self.to_object)
+            tf.tanh(tf.nn.relu(_products(features, project(query)))) for project in (self.to_subject, self.to_object)
         )
 
 
@@ -144,9 +168,3 @@ def _products(features, queries):
     flat = tf.reshape(features, [tf.shape(features)[0], MAP_SIZE**2, features.shape[-1]])
     products = tf.matmul(queries, flat, transpose_b=True)
     return tf.reshape(products, [tf.shape(products)[0], -1, MAP_SIZE, MAP_SIZE])
-
-
-def _combine(maps):
-    """Mean of the iterations' maps with weights 1, 2, 4, ..., then tanh."""
-    weights = [INTERNAL_WEIGHT**t for t in range(len(maps))]
-    return tf.tanh(sum(w * m for w, m in zip(weights, maps)) / sum(weights))

@@ -23,7 +23,7 @@ class ConvolutionalShift(keras.layers.Layer):
       num_layers, kernel_size, channels: of the stack.
     """
 
-    def __init__(self, num_relations: int, *, num_layers: int = 4, kernel_size: int = 5, channels: int = 8, **kwargs):
+    def __init__(self, num_relations: int, *, num_layers: int, kernel_size: int, channels: int, **kwargs):
         super().__init__(**kwargs)
         self.num_relations, self.kernel_size = num_relations, kernel_size
         self.channels = [1] + [channels] * (num_layers - 1) + [1]

@@ -8,18 +8,26 @@ from __future__ import annotations
 import tensorflow as tf
 
 from dsg_tf.keras import keras
+from dsg_tf.model.heads import relation_probabilities
 
-PRESENT = 0.5  # Probability from which a relation stands in the scene graph.
+PRESENT = 0.5  # Probability from which a relation stands in the scene graph, where several may.
 
 
 class GraphMatcher(keras.layers.Layer):
     """Answers queries from the labels of nodes and edges; has no variables and no gradient.
 
     A triplet is present where the most probable class of one box is the query's subject, that of another is its
-    object, and the relation between them has a probability of at least one half. The boxes of all such triplets answer.
-    Where there is none, the pair answers whose labels most probably are the query's: the largest product of the three
-    probabilities.
+    object, and the relation stands between them: with exclusive relations the most probable one does, else all with a
+    probability of at least one half. The boxes of all such triplets answer. Where there is none, the pair answers whose
+    labels most probably are the query's: the largest product of the three probabilities.
+
+    Args:
+      exclusive_relations: as of `LabelHeads`.
     """
+
+    def __init__(self, *, exclusive_relations: bool, **kwargs):
+        super().__init__(**kwargs)
+        self.exclusive_relations = exclusive_relations
 
     def call(self, encoded, queries, skip_invalid: bool = False) -> dict[str, tf.Tensor]:
         """Matches.
@@ -37,12 +45,14 @@ class GraphMatcher(keras.layers.Layer):
         subject, relation, object_ = tf.unstack(queries, axis=-1)
         entities = tf.nn.softmax(encoded["entity_logits"])
         labels = tf.argmax(entities, axis=-1, output_type=tf.int32)[:, tf.newaxis]  # [B, 1, N]
-        of_relation = tf.transpose(tf.sigmoid(encoded["relation_logits"]), [0, 3, 1, 2])
+        of_pairs = relation_probabilities(encoded["relation_logits"], self.exclusive_relations)
+        of_relation = tf.transpose(of_pairs, [0, 3, 1, 2])  # [B, R, N, N]
         relations = tf.gather(of_relation, relation, axis=1, batch_dims=1)  # [B, Q, N, N]
+        least = tf.reduce_max(of_relation, axis=1, keepdims=True) if self.exclusive_relations else PRESENT
         pairs = _pairs(encoded["valid"])[:, tf.newaxis]
         is_subject = (labels == subject[..., tf.newaxis])[..., tf.newaxis]
         is_object = (labels == object_[..., tf.newaxis])[:, :, tf.newaxis]
-        present = is_subject & is_object & (relations >= PRESENT) & pairs
+        present = is_subject & is_object & (relations >= least) & pairs
 
         by_class = tf.transpose(entities, [0, 2, 1])  # [B, E, N]
         products = (
