@@ -113,7 +113,7 @@ def test_the_refiner_is_linear_and_decodes_with_the_weights_of_faster_rcnn():
 
 
 def test_the_label_heads_are_linear():
-    layer = heads.LabelHeads(ENTITIES, RELATIONS)
+    layer = heads.LabelHeads(ENTITIES, RELATIONS, exclusive_relations=False)
     edges = RNG.normal(size=[2, 4, 4, 7]).astype(np.float32)
     entity, relation = layer(NODES, edges)
     assert entity.shape == (2, 4, ENTITIES) and relation.shape == (2, 4, 4, RELATIONS)
