@@ -7,6 +7,7 @@ import tiny
 import tiny_data
 
 from dsg_tf import build
+from dsg_tf import config as config_lib
 from dsg_tf.data.records import DatasetInfo
 from dsg_tf.evaluation import inference, scoring
 from dsg_tf.evaluation.analysis import samples
@@ -41,9 +42,9 @@ def split_of(prepared, settings, split):
     return info.shard_paths(folder, split), build.batch_spec(settings, info, split, training=False)
 
 
-@pytest.mark.parametrize("system", ["dsg", "two_step", "ssas"])
+@pytest.mark.parametrize("system", ["dsg", "two_step", "co"])
 def test_validations_splits_figures_and_analyses_trace_the_network_once(prepared, system):
-    settings = tiny.config(model=system, data_dir=prepared[0])
+    settings = config_lib.for_system(tiny.config(data_dir=prepared[0]), system)
     model = Counted(tiny.model(settings))
     for split, batch_size in (("val", 2), ("val", 2), ("test", 3)):
         shards, spec = split_of(prepared, settings, split)
