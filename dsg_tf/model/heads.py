@@ -48,12 +48,12 @@ def answers(role_logits, valid) -> dict[str, tf.Tensor]:
 def answer_probability(subject_scores, object_scores):
     """The probability that there is an answer, from that of the most probable subject and of the most probable object.
 
-    With s and o for these, the geometric mean of their odds (a logarithmic opinion pool: two opinions on one event):
+    With s and o for these, their odds are multiplied, as of two independent signs of what is as likely as not:
 
-        p / (1 - p) = sqrt(s / (1 - s) * o / (1 - o))
+        p / (1 - p) = s / (1 - s) * o / (1 - o),  so  p = s o / (s o + (1 - s) (1 - o))
 
-    It is s where both are equal, and 0 where one is. On queries that hold and queries that do not, it tells them apart
-    better than the product of the two, the smaller one, or the sums over all boxes in place of the maxima.
+    It is 0 where one is. On queries that hold and as many that do not it orders better, and is nearer to the share that
+    holds, than the product of the two, the smaller one, or sums over all boxes in their place.
 
     Args:
       subject_scores, object_scores: float32 `[..., N]` in [0, 1], 0 where a box is not valid.
@@ -61,10 +61,9 @@ def answer_probability(subject_scores, object_scores):
     Returns:
       float32 `[...]`.
     """
-    best = [tf.reduce_max(scores, axis=-1) for scores in (subject_scores, object_scores)]
-    best = [tf.minimum(score, 1.0) for score in best]  # A probability may be above 1 by rounding.
-    holds = tf.sqrt(best[0] * best[1])
-    return tf.math.divide_no_nan(holds, holds + tf.sqrt((1.0 - best[0]) * (1.0 - best[1])))
+    # A probability may be above 1 by rounding.
+    s, o = (tf.minimum(tf.reduce_max(scores, axis=-1), 1.0) for scores in (subject_scores, object_scores))
+    return tf.math.divide_no_nan(s * o, s * o + (1.0 - s) * (1.0 - o))
 
 
 def _is_largest(logits, label: int):

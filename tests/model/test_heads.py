@@ -64,10 +64,10 @@ def test_the_probabilities_are_the_softmax_where_a_box_is_valid_and_zero_elsewhe
     np.testing.assert_array_equal(found["subject_scores"], found["role_probabilities"][..., roles.SUBJECT])
 
 
-def test_the_odds_of_an_answer_are_the_geometric_mean_of_the_odds_of_its_best_subject_and_object():
+def test_the_odds_of_an_answer_are_those_of_its_best_subject_times_those_of_its_best_object():
     subjects, objects = np.array([[0.1, 0.8], [0.5, 0.2]], np.float32), np.array([[0.6, 0.3], [0.5, 0.4]], np.float32)
     found = heads.answer_probability(subjects, objects).numpy()
-    odds = np.sqrt([0.8 / 0.2 * 0.6 / 0.4, 1.0])
+    odds = np.array([0.8 / 0.2 * 0.6 / 0.4, 0.5 / 0.5 * 0.5 / 0.5])
     np.testing.assert_allclose(found, odds / (1 + odds), rtol=1e-5)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import tensorflow as tf
 
 from dsg_tf.keras import keras
-from dsg_tf.model import heads
 
 PRESENT = 0.5  # Probability from which a relation stands in the scene graph.
 
@@ -34,7 +33,7 @@ class GraphMatcher(keras.layers.Layer):
         Returns:
           `subject_mask`, `object_mask` bool `[B, Q, N]`, empty only where there are not two valid boxes;
           `subject_scores`, `object_scores` float32 `[B, Q, N]`: the largest product of a pair with this box;
-          `answer_probability` float32 `[B, Q]`: the largest product of all, as subjects and objects are of one pair.
+          `answer_probability` float32 `[B, Q]`: the largest product of all.
         """
         subject, relation, object_ = tf.unstack(queries, axis=-1)
         entities = tf.nn.softmax(encoded["entity_logits"])
@@ -54,12 +53,12 @@ class GraphMatcher(keras.layers.Layer):
         )
         products = tf.where(pairs, products, 0.0)
         chosen = tf.where(tf.reduce_any(present, axis=(2, 3), keepdims=True), present, _best(products, pairs))
-        scores = {"subject_scores": tf.reduce_max(products, axis=3), "object_scores": tf.reduce_max(products, axis=2)}
         return {
             "subject_mask": tf.reduce_any(chosen, axis=3),
             "object_mask": tf.reduce_any(chosen, axis=2),
-            **scores,
-            "answer_probability": heads.answer_probability(**scores),
+            "subject_scores": tf.reduce_max(products, axis=3),
+            "object_scores": tf.reduce_max(products, axis=2),
+            "answer_probability": tf.reduce_max(products, axis=(2, 3)),
         }
 
 
