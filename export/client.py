@@ -137,7 +137,7 @@ def _token() -> str:
 
 
 def _text(answer: Answer) -> str:
-    lines = [answer.query]
+    lines = [f"{answer.query}  {answer.not_found()}".rstrip()]
     for role in ROLES:
         boxes, scores = getattr(answer, f"{role}_boxes"), getattr(answer, f"{role}_scores")
         lines += [

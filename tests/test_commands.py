@@ -88,6 +88,7 @@ def test_eval_writes_the_documented_keys(trained, data_dir):
         "num_queries",
         "num_images",
         "proposal_recall",
+        "answer_probability",
         "seconds_per_image",
         *(
             f"{prefix}_{role}{suffix}"
@@ -96,6 +97,10 @@ def test_eval_writes_the_documented_keys(trained, data_dir):
         ),
     }
     assert (summary["split"], summary["step"], summary["num_images"]) == ("test", STEPS, 5)
+    of_absent = summary["answer_probability"]
+    assert set(of_absent) == {"all", "other_relation", "absent_class"}
+    assert of_absent["all"]["num_true"] == split.num_queries and 0 <= of_absent["all"]["auroc"] <= 1
+    assert "trained without --contrastive_queries" in done.stderr
     assert summary["num_queries"] == split.num_queries  # Batches of 3: the last is padded.
     for name in ("subject_iou", "object_iou", "subject_iou_stderr", "object_iou_stderr", "proposal_recall"):
         assert summary[name] == pytest.approx(before[name], abs=1e-6), name
@@ -123,6 +128,7 @@ def test_eval_answers_about_a_photo(trained, photo, tmp_path):
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert [answer["query"] for answer in answers] == queries
     for answer in answers:
+        assert 0 < answer["answer_probability"] < 1
         for role in ("subject", "object"):
             boxes, scores = np.array(answer[f"{role}_boxes"]), np.array(answer[f"{role}_scores"])
             assert boxes.shape == (len(scores), 4) and len(scores) >= 1
@@ -133,6 +139,12 @@ def test_eval_answers_about_a_photo(trained, photo, tmp_path):
     assert max(np.max(answer[f"{role}_boxes"]) for answer in answers for role in ("subject", "object")) > 96
     with Image.open(output) as picture:
         assert picture.format == "PNG" and picture.width > picture.height > 400  # Two panels beside each other.
+
+
+def test_a_threshold_is_for_a_photo(trained):
+    done = run("eval.py", model_dir=trained, threshold=0.3)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "eval.py: --query, --output and --threshold go with --image"
 
 
 def test_an_unknown_word_is_one_line_with_near_matches(trained, photo):

@@ -64,6 +64,7 @@ def test_an_export_answers_as_it_did(released, photo, printed):
     (line,) = ExportedModel(str(released / "exported" / "1")).lines([request])
     assert line["image"] == "photo.png"
     assert_as_printed(line["answers"], printed)
+    assert [answer["answer_probability"] for answer in line["answers"]] == [None] * len(QUERIES)
 
 
 def test_an_export_of_today_has_the_outputs_of_then_and_their_numbers(released, photo, tmp_path):
@@ -73,7 +74,7 @@ def test_an_export_of_today_has_the_outputs_of_then_and_their_numbers(released, 
     model = tf.saved_model.load(path)
     found = model.signatures["refer"](image=tf.constant([photo]), **words)
     before = np.load(released / "refer.npz")
-    assert set(found) == {*before.files, "subject_scores", "object_scores"}
+    assert set(found) == {*before.files, "subject_scores", "object_scores", "answer_probability"}
     for name in before.files:
         close = {"rtol": 1e-4, "atol": 1e-3 if "box" in name else 1e-5}
         np.testing.assert_allclose(found[name].numpy(), before[name], **close, err_msg=name)

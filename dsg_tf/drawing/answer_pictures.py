@@ -9,7 +9,7 @@ from PIL import Image
 
 from dsg_tf import boxes as box_lib
 from dsg_tf.drawing import canvas
-from dsg_tf.predict.answers import Answer, LabelledGraph
+from dsg_tf.predict.answers import FOUND, Answer, LabelledGraph
 
 RELATIONS_DRAWN = 6
 # Distinct on photographs and for the colour-blind (Okabe and Ito 2008).
@@ -21,11 +21,18 @@ def open_image(encoded: bytes) -> Image.Image:
     return Image.open(io.BytesIO(encoded)).convert("RGB")
 
 
-def draw(encoded: bytes, answers: Sequence[Answer]) -> Image.Image:
-    """One panel per answer."""
+def draw(encoded: bytes, answers: Sequence[Answer], threshold: float = FOUND) -> Image.Image:
+    """One panel per answer; one whose `answer_probability` is below `threshold` says that nothing was found."""
     image = open_image(encoded)
     panels = [
-        canvas.query_panel(image, a.query, None, (a.subject_boxes, a.object_boxes), (a.subject_scores, a.object_scores))
+        canvas.query_panel(
+            image,
+            a.query,
+            None,
+            (a.subject_boxes, a.object_boxes),
+            (a.subject_scores, a.object_scores),
+            note=a.not_found(threshold),
+        )
         for a in answers
     ]
     return canvas.grid(panels, columns=min(len(panels), 2))

@@ -17,6 +17,7 @@ from dsg_tf.process import files
 
 SUBJECT_COLOR = (0, 158, 60)
 OBJECT_COLOR = (143, 45, 222)
+NOTE_COLOR = (196, 30, 30)
 _TEXT_COLOR = (34, 34, 34)
 _PAPER = (255, 255, 255)
 _ARROW_HEAD = 14
@@ -93,7 +94,7 @@ def answer(outputs, query):
     return {"prediction": [boxes[c] for c in chosen], "scores": [s[c] for s, c in zip(scores, chosen)]}
 
 
-def query_panel(image, query_text, truth, prediction=None, scores=None, ious=None, maps=None):
+def query_panel(image, query_text, truth, prediction=None, scores=None, ious=None, maps=None, note=""):
     """One question and its answer: the truth at the left, the prediction at the right.
 
     Args:
@@ -106,12 +107,13 @@ def query_panel(image, query_text, truth, prediction=None, scores=None, ious=Non
       ious: (subject IoU, object IoU) or None.
       maps: (subject map `[L, L]`, object map `[L, L]`) over the whole image, 0 to 1: the prediction of a system that
         answers with maps.
+      note: what stands behind the heading of the prediction.
 
     Returns:
       An RGB image.
     """
     image, factors_yx = enlarge(image)
-    heading = [("prediction", _TEXT_COLOR)]
+    heading = [("prediction", _TEXT_COLOR)] + ([(note, NOTE_COLOR)] if note else [])
     if ious is not None:
         heading += [(f"subject IoU {ious[0]:.2f}", SUBJECT_COLOR), (f"object IoU {ious[1]:.2f}", OBJECT_COLOR)]
     drawn = _draw_maps(image, maps) if maps is not None else _draw_roles(image, prediction, scores, factors_yx)

@@ -13,6 +13,7 @@ from absl import flags
 
 from dsg_tf import config as config_lib
 from dsg_tf.evaluation.analysis import names
+from dsg_tf.predict import answers
 from dsg_tf.process import command
 
 FLAGS = flags.FLAGS
@@ -31,6 +32,14 @@ def define_flags(values: flags.FlagValues) -> None:
         "query", [], '"subject, relation, object"; may be given several times', flag_values=values
     )
     flags.DEFINE_string("output", "", "where to draw the answers about --image (PNG)", flag_values=values)
+    flags.DEFINE_float(
+        "threshold",
+        answers.FOUND,
+        "answer_probability below which the picture in --output says that nothing was found",
+        lower_bound=0.0,
+        upper_bound=1.0,
+        flag_values=values,
+    )
 
 
 def run() -> None:
@@ -42,8 +51,8 @@ def main() -> None:
     config = config_lib.load(FLAGS.model_dir)  # What is wrong with the directory is told before TensorFlow is there.
     if FLAGS.image:
         _ask()
-    elif FLAGS.query or FLAGS.output:
-        raise ValueError("--query and --output go with --image")
+    elif FLAGS.query or FLAGS.output or FLAGS["threshold"].present:
+        raise ValueError("--query, --output and --threshold go with --image")
     else:
         _evaluate(config)
 
@@ -110,4 +119,4 @@ def _ask() -> None:
     for answer in found:
         print(json.dumps(answer.as_dict()))
     if FLAGS.output:
-        canvas.save_png(answer_pictures.draw(encoded, found), FLAGS.output)
+        canvas.save_png(answer_pictures.draw(encoded, found, FLAGS.threshold), FLAGS.output)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 from PIL import Image
 
 from dsg_tf.build import batch_spec
@@ -18,7 +19,7 @@ from dsg_tf.data.records import DatasetInfo
 from dsg_tf.data.roles import ROLES
 from dsg_tf.data.scene import Vocabulary
 from dsg_tf.drawing import canvas
-from dsg_tf.evaluation import query_results
+from dsg_tf.evaluation import absent, inference, query_results
 from dsg_tf.evaluation.query_results import Evaluation, QueryResult
 from dsg_tf.objectives import metrics
 from dsg_tf.process import files, stopping
@@ -34,6 +35,7 @@ def evaluate(
     max_images: int = 0,
     *,
     count: Callable[..., dict[str, tf.Tensor]] | None = None,
+    ask_absent: bool = False,
 ) -> Evaluation:
     """Scores a model on all queries of a split.
 
@@ -42,30 +44,33 @@ def evaluate(
       shards, spec, batch_size: see `pipeline.eval_batches`.
       max_images: stop after so many images; 0: all.
       count: numbers of (outputs, batch), by name, to be summed over the batches.
+      ask_absent: whether to ask for what is not there too, of a system that answers with boxes; see `absent`.
 
     Returns:
-      The scores; `seconds_per_image` is the median over batches, the first (tracing) left out where there are more.
+      The scores; `seconds_per_image` is the median over batches, the first (tracing) left out where there are more, and
+      without what is not there.
     """
-
-    @tf.function(autograph=False)
-    def step(batch):
-        outputs = model(batch, training=False)
-        found = metrics.referring_iou(outputs, batch)
-        recall = metrics.proposal_recall(outputs, batch) if "proposals" in outputs else (0, 0)
-        return (found["subject_iou"], found["object_iou"], *recall), count(outputs, batch) if count else {}
-
+    infer = inference.of(model)
     queries: list[QueryResult] = []
     seconds: list[float] = []
     counts: dict[str, np.ndarray] = {}
+    others: dict[str, list[float]] = {kind: [] for kind in absent.KINDS}
     num_images = num_found = num_boxes = 0
     for batch in pipeline.eval_batches(shards, spec, batch_size):
         stopping.check()
         start = time.perf_counter()
-        answered, counted = step(batch)
-        subject_iou, object_iou, found, boxes = [np.asarray(value) for value in answered]
+        outputs = infer.outputs(batch)
+        scores, counted = _scores(outputs, batch, count)
+        subject_iou, object_iou, found, boxes = [np.asarray(value) for value in scores]
         counts = {name: counts.get(name, 0) + value.numpy() for name, value in counted.items()}
         seconds.append((time.perf_counter() - start) / batch_size)
         num_found, num_boxes = num_found + int(found), num_boxes + int(boxes)
+        probabilities = outputs["answer_probability"].numpy() if "answer_probability" in outputs else None
+        if ask_absent and probabilities is not None:
+            drawn = absent.draw(batch, num_images, spec)
+            asked = infer.ask_again(outputs, {**batch, "queries": tf.constant(drawn.queries)})["answer_probability"]
+            for kind, values in others.items():
+                values += asked.numpy()[drawn.kinds == kind].tolist()
         triplets, ids = batch["queries"].numpy(), batch["image_id"].numpy()
         entities = np.where(batch["box_mask"], batch["entities"], -1)
         for row, column in np.argwhere(batch["query_mask"].numpy()):
@@ -78,14 +83,32 @@ def evaluate(
                     triplet,
                     float(subject_iou[row, column]),
                     float(object_iou[row, column]),
-                    *(bool((entities[row] == triplet[k]).sum() > 1) for k in (0, 2)),
+                    bool((entities[row] == triplet[0]).sum() > 1),
+                    bool((entities[row] == triplet[2]).sum() > 1),
+                    None if probabilities is None else float(probabilities[row, column]),
                 )
             )
         num_images += int(batch["example_mask"].numpy().sum())
         if max_images and num_images >= max_images:
             break
     recall = num_found / num_boxes if num_boxes else None
-    return Evaluation(queries, num_images, recall, float(np.median(seconds[1:] or seconds)), counts)
+    truths = [q.answer_probability for q in queries if q.answer_probability is not None]
+    return Evaluation(
+        queries,
+        num_images,
+        recall,
+        float(np.median(seconds[1:] or seconds)),
+        counts,
+        absent.report(truths, others) if ask_absent and truths else None,
+    )
+
+
+@tf.function(autograph=False)
+def _scores(outputs, batch, count):
+    """(subject IoU, object IoU, true boxes that are found, true boxes) of a batch, and its counts."""
+    found = metrics.referring_iou(outputs, batch)
+    recall = metrics.proposal_recall(outputs, batch) if "proposals" in outputs else (0, 0)
+    return (found["subject_iou"], found["object_iou"], *recall), count(outputs, batch) if count else {}
 
 
 def figures(
@@ -119,7 +142,7 @@ def _draw(model, chosen: set[QueryResult], shards, spec, vocabulary) -> dict[Que
     for query in chosen:
         by_image.setdefault(query.image, []).append(query)
 
-    step = tf.function(lambda batch: model(batch, training=False), autograph=False)
+    infer = inference.of(model)
     panels = {}
     for number, batch in enumerate(pipeline.eval_batches(shards, spec, 1)):
         stopping.check()
@@ -127,7 +150,7 @@ def _draw(model, chosen: set[QueryResult], shards, spec, vocabulary) -> dict[Que
             break
         if number not in by_image:
             continue
-        outputs = step(batch)
+        outputs = infer.outputs(batch)
         height, width = batch["image_size"].numpy()[0].astype(int)
         image = Image.fromarray(batch["image"].numpy()[0, :height, :width])
         truth = batch["true_boxes"].numpy()[0]
@@ -169,7 +192,9 @@ def evaluate_split(
     """
     shards = info.shard_paths(data_dir or config.data_dir, split)
     spec = batch_spec(config, info, split, training=False)
-    result = evaluate(model, shards, spec, config.eval_batch_size, max_images)
+    result = evaluate(model, shards, spec, config.eval_batch_size, max_images, ask_absent=True)
+    if result.answer_probability and not config.contrastive_queries and config.model != "two_step":
+        logging.info("trained without --contrastive_queries: answer_probability has not learned what is not there")
     drawn = figures(model, result, shards, spec, info.vocabulary)
     return write(result, drawn, model_dir or config.model_dir, split, step)
 

@@ -145,8 +145,8 @@ class DSG(keras.Model):
 
         Returns:
           `subject_mask`, `object_mask` bool `[B, Q, N]`; `subject_scores`, `object_scores` float32
-          `[B, Q, N]` in [0, 1]; and, but for TWO STEP, `role_logits` and `role_probabilities` float32
-          `[B, Q, N, 4]`: Background, Subject, Object, Other.
+          `[B, Q, N]` in [0, 1]; `answer_probability` float32 `[B, Q]`: that there is an answer; and, but for TWO STEP,
+          `role_logits` and `role_probabilities` float32 `[B, Q, N, 4]`: Background, Subject, Object, Other.
         """
         return self.classifier(encoded, queries, skip_invalid)
 

@@ -30,7 +30,7 @@ def answers(role_logits, valid) -> dict[str, tf.Tensor]:
     Returns:
       `role_probabilities` float32 `[B, Q, N, 4]`, 0 where not valid; `subject_mask`, `object_mask` bool `[B, Q, N]`,
       empty only where no box is valid; `subject_scores`, `object_scores` float32 `[B, Q, N]`: probabilities of the
-      role.
+      role; and that of an `answer_probability`.
     """
     valid = valid[:, tf.newaxis]
     probabilities = tf.where(valid[..., tf.newaxis], tf.nn.softmax(role_logits), 0.0)
@@ -42,7 +42,28 @@ def answers(role_logits, valid) -> dict[str, tf.Tensor]:
         best = tf.one_hot(best, scores.shape[-1], on_value=True, off_value=False) & valid
         result[f"{role}_mask"] = tf.where(tf.reduce_any(chosen, axis=-1, keepdims=True), chosen, best)
         result[f"{role}_scores"] = scores
-    return result
+    return result | {"answer_probability": answer_probability(result["subject_scores"], result["object_scores"])}
+
+
+def answer_probability(subject_scores, object_scores):
+    """The probability that there is an answer, from that of the most probable subject and of the most probable object.
+
+    With s and o for these, their odds are multiplied, as of two independent signs of what is as likely as not:
+
+        p / (1 - p) = s / (1 - s) * o / (1 - o),  so  p = s o / (s o + (1 - s) (1 - o))
+
+    It is 0 where one is. On queries that hold and as many that do not it orders better, and is nearer to the share that
+    holds, than the product of the two, the smaller one, or sums over all boxes in their place.
+
+    Args:
+      subject_scores, object_scores: float32 `[..., N]` in [0, 1], 0 where a box is not valid.
+
+    Returns:
+      float32 `[...]`.
+    """
+    # A probability may be above 1 by rounding.
+    s, o = (tf.minimum(tf.reduce_max(scores, axis=-1), 1.0) for scores in (subject_scores, object_scores))
+    return tf.math.divide_no_nan(s * o, s * o + (1.0 - s) * (1.0 - o))
 
 
 def _is_largest(logits, label: int):

@@ -11,6 +11,7 @@ import numpy as np
 from dsg_tf.data.roles import LABEL_OF, ROLES
 
 BOX_DIGITS, SCORE_DIGITS = 2, 5  # Of coordinates (pixels) and of probabilities in JSON.
+FOUND = 0.5  # `answer_probability` from which on what was asked for counts as there.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Answer:
       subject_box, subject_score: the most probable box `[4]` and its probability.
       subject_boxes, subject_scores: the paper's answer set (section 5.2), `[K, 4]` and `[K]`, best first.
       object_box, object_score, object_boxes, object_scores: the same of the object.
+      answer_probability: that what was asked for is in the image at all; None of a model that was exported without it.
     """
 
     query: str
@@ -33,10 +35,21 @@ class Answer:
     object_score: float
     object_boxes: np.ndarray
     object_scores: np.ndarray
+    answer_probability: float | None = None
+
+    def not_found(self, threshold: float = FOUND) -> str:
+        """A note, with the probability, where that is below `threshold`; else ""."""
+        if self.answer_probability is None or self.answer_probability >= threshold:
+            return ""
+        return f"not found ({self.answer_probability:.2f})"
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: `eval.py --image`, the client and `dsg_tf.predict` write the same; numbers are rounded."""
-        result: dict[str, Any] = {"query": self.query}
+        probability = self.answer_probability
+        result: dict[str, Any] = {
+            "query": self.query,
+            "answer_probability": None if probability is None else rounded(probability, SCORE_DIGITS),
+        }
         for role in ROLES:
             for kind, digits in (
                 ("box", BOX_DIGITS),
@@ -54,7 +67,8 @@ def read(query: str, outputs: Mapping[str, np.ndarray], row: int) -> Answer:
     Args:
       query: its text.
       outputs: of the model or of the signatures `refer` and `answer`, without the batch axis: `boxes` `[N, 4]` in
-        pixels of the original image, and for each role `<role>_mask` bool `[Q, N]` and `<role>_scores` `[Q, N]`.
+        pixels of the original image, for each role `<role>_mask` bool `[Q, N]` and `<role>_scores` `[Q, N]`, and, but
+        for models that were exported without it, `answer_probability` `[Q]`.
       row: the query's number.
     """
     parts: dict[str, Any] = {}
@@ -69,6 +83,8 @@ def read(query: str, outputs: Mapping[str, np.ndarray], row: int) -> Answer:
             f"{role}_boxes": outputs["boxes"][order],
             f"{role}_scores": scores[order],
         }
+    if "answer_probability" in outputs:
+        parts["answer_probability"] = float(outputs["answer_probability"][row])
     return Answer(query, **parts)
 
 

@@ -53,7 +53,7 @@ class CheckpointModel:
             raise ValueError(
                 f"the system {self._model.name!r} answers with maps, not with boxes: eval.py --split draws them"
             )
-        wanted = ("boxes", *(f"{role}_{kind}" for role in ROLES for kind in ("mask", "scores")))
+        wanted = ("boxes", "answer_probability", *(f"{role}_{kind}" for role in ROLES for kind in ("mask", "scores")))
         found = {name: outputs[name][0].numpy() for name in wanted}
         found["boxes"] = box_lib.scale(found["boxes"], (original_size / image_size).numpy())
         return [answers.read(query, found, row) for row, query in enumerate(queries)]

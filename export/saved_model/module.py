@@ -148,7 +148,11 @@ class ServingModule(tf.Module):
 
     def _answers(self, state, queries, is_query):
         found = self._answer_queries({name: state[name] for name in STATE if name in state}, queries)
-        result = {"boxes": state["boxes"], "valid": state["valid"]}
+        result = {
+            "boxes": state["boxes"],
+            "valid": state["valid"],
+            "answer_probability": tf.where(is_query, found["answer_probability"], 0.0),
+        }
         if "role_probabilities" in found:
             result["role_probabilities"] = found["role_probabilities"]
         is_query = is_query[..., tf.newaxis]

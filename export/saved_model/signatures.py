@@ -20,6 +20,7 @@ MEANINGS = {
     "object": "name of the object class",
     "boxes": "refined boxes, pixels of the original image (of the network input in refer_ids)",
     "valid": "which of the N boxes count",
+    "answer_probability": "that what the query asks for is in the image at all; 0 where the query is padding",
     "role_probabilities": "Background, Subject, Object, Other of each box in each query; 0 where not valid",
     "subject_mask": "the answer set: boxes that are subjects of the query",
     "object_mask": "the same of objects",

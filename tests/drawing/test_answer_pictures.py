@@ -1,5 +1,7 @@
 """Pictures of answers and of scene graphs."""
 
+import dataclasses
+
 import numpy as np
 from PIL import Image
 
@@ -32,6 +34,20 @@ def test_every_answer_has_a_panel_and_two_stand_side_by_side(tmp_path):
     assert two.height == one.height and two.width > 1.9 * SIZE[0] > one.width
     assert three.width == two.width and three.height > two.height + SIZE[1]
     assert has(one, canvas.SUBJECT_COLOR) and has(one, canvas.OBJECT_COLOR)
+
+
+def test_a_panel_says_that_nothing_was_found_and_shows_the_boxes_all_the_same(tmp_path, monkeypatch):
+    gray().save(tmp_path / "a.png")
+    encoded, texts = (tmp_path / "a.png").read_bytes(), []
+    text = canvas._text
+    monkeypatch.setattr(canvas, "_text", lambda runs, *rest: texts.extend(t for t, _ in runs) or text(runs, *rest))
+    doubtful = dataclasses.replace(answer(BOXES[:1], BOXES[1:2]), answer_probability=0.031)
+    picture = answer_pictures.draw(encoded, [doubtful])
+    assert "not found (0.03)" in texts and has(picture, canvas.NOTE_COLOR) and has(picture, canvas.SUBJECT_COLOR)
+    texts.clear()
+    for shown, threshold in ((doubtful, 0.03), (answer(BOXES[:1], BOXES[1:2]), 0.5)):
+        assert not has(answer_pictures.draw(encoded, [shown], threshold), canvas.NOTE_COLOR)
+    assert texts and not any("not found" in text for text in texts)
 
 
 def test_the_boxes_of_an_answer_are_drawn_where_they_are(tmp_path, monkeypatch):

@@ -46,10 +46,11 @@ def test_batch_size_does_not_matter(loaded, data_dir, one_by_one):
     assert padded.proposal_recall == one_by_one.proposal_recall
     assert len(padded.queries) == len(one_by_one.queries)
     for found, expected in zip(padded.queries, one_by_one.queries):
-        scores = {"subject_iou": 0.0, "object_iou": 0.0}
+        scores = {"subject_iou": 0.0, "object_iou": 0.0, "answer_probability": 0.0}
         assert dataclasses.replace(found, **scores) == dataclasses.replace(expected, **scores)
         assert found.subject_iou == pytest.approx(expected.subject_iou, abs=1e-5)
         assert found.object_iou == pytest.approx(expected.object_iou, abs=1e-5)
+        assert found.answer_probability == pytest.approx(expected.answer_probability, abs=1e-5)
 
 
 def test_evaluation_stops_after_max_images(loaded, data_dir, one_by_one):
@@ -111,6 +112,7 @@ def test_evaluation_equals_a_slow_loop(loaded, data_dir, one_by_one, tmp_path):
     assert any(map(any, ambiguous)) and not all(map(all, ambiguous))
     query_results.write_queries(one_by_one.queries, str(tmp_path / "queries.csv"))
     assert query_results.read_queries(str(tmp_path / "queries.csv")) == one_by_one.queries
+    assert all(0 < q.answer_probability < 1 for q in one_by_one.queries)
     for column, name in ((4, "subject_iou"), (5, "object_iou")):
         scores = np.array([values[column] for values in expected])
         summary = one_by_one.summary()
@@ -121,13 +123,23 @@ def test_evaluation_equals_a_slow_loop(loaded, data_dir, one_by_one, tmp_path):
         assert summary[f"{name}_stderr"] == pytest.approx(scores.std(ddof=1) / np.sqrt(len(scores)), abs=1e-5)
 
 
+def test_scores_of_version_0_2_are_read_and_those_of_maps_have_no_probability(tmp_path):
+    query = query_results.QueryResult(0, "a.png", 1, (2, 3, 4), 0.5, 0.25, True, False)
+    path = tmp_path / "queries.csv"
+    query_results.write_queries([query], str(path))
+    assert query_results.read_queries(str(path)) == [query] and query.answer_probability is None
+    path.write_text("\n".join(line.rpartition(",")[0] for line in path.read_text().splitlines()))
+    assert "answer_probability" not in path.read_text()
+    assert query_results.read_queries(str(path)) == [query]
+
+
 def test_an_evaluation_sums_counts_over_its_batches(data_dir):
     info, config = DatasetInfo.load(data_dir), tiny.config(model="ss", data_dir=data_dir)
     shards, spec = info.shard_paths(data_dir, "test"), build.batch_spec(config, info, "test", training=False)
 
     def model(batch, training):
         del training
-        cells = tf.zeros([*batch["query_mask"].shape, 14, 14])
+        cells = tf.zeros([*tf.unstack(tf.shape(batch["queries"])[:2]), 14, 14])
         return {"subject_map": cells, "object_map": cells}
 
     count = lambda outputs, batch: {

@@ -107,6 +107,7 @@ def test_empty_strings_pad_and_case_and_blanks_do_not_matter(signatures):
         and not found["object_scores"][0, 1].any()
         and not found["object_box"][0, 1].any()
         and found["subject_score"][0, 1] == 0
+        and found["answer_probability"][0, 1] == 0
     )
     np.testing.assert_allclose(found["role_probabilities"][0, 0], found["role_probabilities"][0, 2], atol=1e-6)
 
@@ -120,6 +121,11 @@ def test_ids_and_a_preprocessed_image_are_the_same_question(signatures, model_di
     )
     np.testing.assert_allclose(found["role_probabilities"], expected["role_probabilities"], atol=1e-5)
     np.testing.assert_allclose(found["boxes"], expected["boxes"], atol=1e-3)
+    np.testing.assert_allclose(found["answer_probability"], expected["answer_probability"], atol=1e-5)
+    assert (
+        found["answer_probability"].shape == (2, SETTINGS.max_queries)
+        and found["answer_probability"].dtype == "float32"
+    )
 
 
 def test_the_scene_graph_has_the_most_probable_relations(signatures):

@@ -64,6 +64,31 @@ def test_the_probabilities_are_the_softmax_where_a_box_is_valid_and_zero_elsewhe
     np.testing.assert_array_equal(found["subject_scores"], found["role_probabilities"][..., roles.SUBJECT])
 
 
+def test_the_odds_of_an_answer_are_those_of_its_best_subject_times_those_of_its_best_object():
+    subjects, objects = np.array([[0.1, 0.8], [0.5, 0.2]], np.float32), np.array([[0.6, 0.3], [0.5, 0.4]], np.float32)
+    found = heads.answer_probability(subjects, objects).numpy()
+    odds = np.array([0.8 / 0.2 * 0.6 / 0.4, 0.5 / 0.5 * 0.5 / 0.5])
+    np.testing.assert_allclose(found, odds / (1 + odds), rtol=1e-5)
+
+
+@pytest.mark.parametrize("subject, object_, expected", [(0, 0, 0), (0, 1, 0), (1, 0, 0), (1, 1, 1), (1 + 1e-6, 0.3, 1)])
+def test_the_probability_of_an_answer_is_finite_at_its_ends(subject, object_, expected):
+    found = heads.answer_probability(*(tf.constant([[value]], tf.float32) for value in (subject, object_)))
+    assert found.numpy().tolist() == [expected]
+
+
+def test_the_probability_of_an_answer_is_of_valid_boxes_and_of_its_own_query_alone():
+    rng = np.random.default_rng(0)
+    logits, valid = rng.normal(size=[1, 2, 3, roles.NUM_LABELS]).astype(np.float32), np.ones([1, 3], bool)
+    expected = heads.answers(logits, valid)["answer_probability"].numpy()
+    assert expected.shape == (1, 2) and ((expected > 0) & (expected < 1)).all()
+    padded = np.pad(logits, [[0, 0], [0, 1], [0, 2], [0, 0]], constant_values=9.0)
+    padded[:, :, 3:, roles.SUBJECT] = 30.0
+    found = heads.answers(padded, np.pad(valid, [[0, 0], [0, 2]]))["answer_probability"].numpy()
+    np.testing.assert_allclose(found[:, :2], expected, rtol=1e-6)
+    assert not heads.answers(logits, ~valid)["answer_probability"].numpy().any()
+
+
 def test_of_equal_logits_the_first_role_is_the_box_s():
     """As of `argmax`: all 256 patterns of four logits out of four values."""
     logits = np.stack(np.meshgrid(*[np.arange(4.0)] * 4), axis=-1).reshape(1, 256, 1, 4).astype(np.float32)

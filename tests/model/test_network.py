@@ -16,7 +16,15 @@ SIGNATURE = {
     "image_size": tf.TensorSpec([None, 2], tf.float32),
     "queries": tf.TensorSpec([None, None, 3], tf.int32),
 }
-ANSWERS = ("role_logits", "role_probabilities", "subject_mask", "object_mask", "subject_scores", "object_scores")
+ANSWERS = (
+    "role_logits",
+    "role_probabilities",
+    "subject_mask",
+    "object_mask",
+    "subject_scores",
+    "object_scores",
+    "answer_probability",
+)
 
 
 def make_network(**changes):

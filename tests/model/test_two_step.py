@@ -54,6 +54,7 @@ def test_without_the_triplet_the_most_probable_pair_answers():
     expected = certain**2 / (1 + np.exp(1))
     assert found["subject_scores"][0, 0].numpy()[0] == pytest.approx(expected, rel=1e-4)
     assert found["object_scores"][0, 0].numpy()[2] == pytest.approx(expected, rel=1e-4)
+    assert found["answer_probability"].numpy().tolist() == [[pytest.approx(expected, rel=1e-4)]]
 
 
 def test_the_product_decides_not_one_factor():
@@ -70,6 +71,7 @@ def test_a_box_is_never_paired_with_itself_nor_with_padding():
     assert answers in ([[[0], [2]]], [[[2], [0]]])
     alone, _ = match(graph([PERSON], {}), (PERSON, NEAR, PERSON))
     assert alone == [[[], []]]
+    assert match(graph([PERSON], {}), (PERSON, NEAR, PERSON))[1]["answer_probability"].numpy().tolist() == [[0.0]]
 
 
 def test_of_exclusive_relations_the_most_probable_one_stands_in_the_graph():

@@ -19,6 +19,7 @@ OUTPUTS = {
     "object_mask": MASK[:, ::-1],
     "subject_scores": SUBJECTS,
     "object_scores": OBJECTS,
+    "answer_probability": np.array([0.0, 0.87654321], np.float32),
 }
 
 
@@ -41,6 +42,7 @@ def test_boxes_of_equal_scores_stay_in_order():
 def test_as_json_numbers_are_rounded_and_an_empty_set_is_an_empty_list():
     assert json.loads(json.dumps(answers.read("dog, on, hat", OUTPUTS, 1).as_dict())) == {
         "query": "dog, on, hat",
+        "answer_probability": 0.87654,
         "subject_box": [10.12, 20.0, 30.0, 40.0],
         "subject_score": 0.7,
         "subject_boxes": [[10.12, 20.0, 30.0, 40.0], [1.0, 2.0, 3.0, 4.0]],
@@ -54,6 +56,14 @@ def test_as_json_numbers_are_rounded_and_an_empty_set_is_an_empty_list():
     assert nothing["subject_boxes"] == nothing["object_scores"] == [] and nothing["subject_score"] == 0.0
 
 
+def test_what_is_less_probable_than_the_threshold_is_not_found():
+    there, absent = answers.read("q", OUTPUTS, 1), answers.read("q", OUTPUTS, 0)
+    assert (there.not_found(), absent.not_found()) == ("", "not found (0.00)")
+    assert there.not_found(0.9) == "not found (0.88)" and not there.not_found(there.answer_probability)
+    old = answers.read("q", {name: value for name, value in OUTPUTS.items() if name != "answer_probability"}, 1)
+    assert old.answer_probability is None and not old.not_found(1.0)
+
+
 def test_models_that_version_0_1_exported_are_read_alike():
     """They have probabilities of all boxes, of those that do not count too; TWO STEP models have that of the pair."""
     probabilities = np.zeros([2, 4, 4], np.float32)
@@ -62,6 +72,11 @@ def test_models_that_version_0_1_exported_are_read_alike():
     without = {name: value for name, value in OUTPUTS.items() if not name.endswith("_scores")}
     old = answers.read("q", {**without, "role_probabilities": probabilities}, 1)
     assert old.as_dict() == answers.read("q", OUTPUTS, 1).as_dict()
+    del without["answer_probability"]
+    assert answers.read("q", {**without, "role_probabilities": probabilities}, 1).as_dict() == {
+        **old.as_dict(),
+        "answer_probability": None,
+    }
 
     pair = {"subject_score": np.array([0.0, 0.4], np.float32), "object_score": np.array([0.0, 0.4], np.float32)}
     two_step = answers.read("q", {**without, **pair}, 1).as_dict()

@@ -7,12 +7,12 @@ import functools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import tensorflow as tf
 from PIL import Image
 
 from dsg_tf import boxes as box_lib
 from dsg_tf.data.batches import pipeline
 from dsg_tf.data.batches.batch_spec import BatchSpec
+from dsg_tf.evaluation import inference
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +64,7 @@ PER_QUERY = (
     "object_mask",
     "subject_scores",
     "object_scores",
+    "answer_probability",
     "subject_map",
     "object_map",
 )
@@ -71,10 +72,10 @@ PER_QUERY = (
 
 def samples(model, shards: Sequence[str], spec: BatchSpec, batch_size: int, max_images: int = 0) -> Iterator[Sample]:
     """All images of a split in file order; `max_images`: only so many, 0: all."""
-    step = tf.function(lambda batch: model(batch, training=False), autograph=False)
+    infer = inference.of(model)
     number = 0
     for batch in pipeline.eval_batches(shards, spec, batch_size):
-        outputs = {name: value.numpy() for name, value in step(batch).items()}
+        outputs = {name: value.numpy() for name, value in infer.outputs(batch).items()}
         truth = {name: value.numpy() for name, value in batch.items()}
         for row in np.flatnonzero(truth["example_mask"]):
             if max_images and number == max_images:

@@ -40,7 +40,8 @@ class GraphMatcher(keras.layers.Layer):
 
         Returns:
           `subject_mask`, `object_mask` bool `[B, Q, N]`, empty only where there are not two valid boxes;
-          `subject_scores`, `object_scores` float32 `[B, Q, N]`: the largest product of a pair with this box.
+          `subject_scores`, `object_scores` float32 `[B, Q, N]`: the largest product of a pair with this box;
+          `answer_probability` float32 `[B, Q]`: the largest product of all.
         """
         subject, relation, object_ = tf.unstack(queries, axis=-1)
         entities = tf.nn.softmax(encoded["entity_logits"])
@@ -67,6 +68,7 @@ class GraphMatcher(keras.layers.Layer):
             "object_mask": tf.reduce_any(chosen, axis=2),
             "subject_scores": tf.reduce_max(products, axis=3),
             "object_scores": tf.reduce_max(products, axis=2),
+            "answer_probability": tf.reduce_max(products, axis=(2, 3)),
         }
 
 
