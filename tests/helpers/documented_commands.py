@@ -149,6 +149,7 @@ class Run:
 
 _FEW = "--epochs=0.5 --batch_size=2 --eval_images=2"
 _SYNTHETIC = f"--synthetic_images=8,2,2 {_FEW}"
+_PAPER = "--contrastive_queries=0 --nogated_relations --edge_level=0"
 _CLEVR = "python train.py --flagfile=configs/clevr_small.flags"
 _PHOTO = '--image=photo.png --query "red rubber cube, left, blue metal sphere" --output=answer.png'
 _MODEL = "python eval.py --model_dir=runs/clevr_small_dsg"
@@ -179,11 +180,11 @@ STAGES = (
     (
         Run(_CLEVR, _FEW),
         Run(
-            "python train.py --flagfile=configs/synthetic.flags --pair_units=0 --model_dir=runs/synthetic_plain",
+            f"python train.py --flagfile=configs/synthetic.flags {_PAPER} --model_dir=runs/synthetic_plain",
             _SYNTHETIC,
         ),
         Run(
-            "python train.py --flagfile=configs/synthetic.flags --model=no_dsg_br --epochs=3.6 "
+            f"python train.py --flagfile=configs/synthetic.flags {_PAPER} --model=no_dsg_br --epochs=3.6 "
             "--model_dir=runs/synthetic_no_dsg",
             _SYNTHETIC,
         ),
@@ -194,10 +195,11 @@ STAGES = (
         Run("python eval.py --model_dir=runs/synthetic_dsg --data_dir=data/clevr_small --split=val"),
     ),
     (
-        Run(f"{_CLEVR} --pair_units=0 --init_checkpoint=runs/synthetic_plain --model_dir=runs/clevr_small_plain", _FEW),
+        Run(f"{_CLEVR} {_PAPER} --init_checkpoint=runs/synthetic_plain --model_dir=runs/clevr_small_plain", _FEW),
         Run("python -m export.export_saved_model --model_dir=runs/clevr_small_dsg --output_dir=exported/clevr"),
         Run(
-            f"{_CLEVR} --model=no_dsg_br --init_checkpoint=runs/synthetic_no_dsg --model_dir=runs/clevr_small_no_dsg",
+            f"{_CLEVR} {_PAPER} --model=no_dsg_br --init_checkpoint=runs/synthetic_no_dsg "
+            "--model_dir=runs/clevr_small_no_dsg",
             _FEW,
         ),
         Run(f"{_CLEVR} --init_checkpoint=runs/synthetic_dsg", f"{_FEW} --model_dir=runs/from_synthetic"),
@@ -211,7 +213,7 @@ STAGES = (
     ),
     (
         Run(
-            f"{_CLEVR} --init_checkpoint=runs/clevr_small_plain --init_modules=matching --epochs=1.5 "
+            f"{_CLEVR} --init_checkpoint=runs/clevr_small_dsg --init_modules=matching --pair_units=64 --epochs=1.5 "
             "--learning_rate=6e-4 --ema_decay=0.995 --model_dir=runs/clevr_small_pairs",
             _FEW,
         ),
@@ -220,7 +222,7 @@ STAGES = (
             "python -m dsg_tf.compare --flagfile=configs/clevr_small.flags --compare_dir=runs/compare "
             "--models=dsg,no_dsg_br,dsg_no_sgl,dsg_no_br,two_step,dsg-relation,ssas,ss,co,vrd --seeds=0,1,2 "
             "--init_checkpoint=runs/synthetic_dsg --init_modules=backbone --epochs=2 --learning_rate=1.5e-3 "
-            "--ema_decay=0.995 --pair_units=0 --attention_learning_rate=3e-3 --eval_steps=0",
+            f"--ema_decay=0.995 --attention_learning_rate=3e-3 --eval_steps=0 {_PAPER}",
             f"{_FEW} --models=co --seeds=0 --compare_dir=runs/compare_clevr",
         ),
         Run(
