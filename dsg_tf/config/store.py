@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 
+from dsg_tf.config import model_dirs
 from dsg_tf.config.settings import Config, typed
 from dsg_tf.process import files
 
@@ -19,13 +20,15 @@ def save(config: Config, model_dir: str) -> None:
 def load(model_dir: str) -> Config:
     """Reads the settings that `save` wrote beside a checkpoint.
 
+    `models/NAME` is also that of the program, see `model_dirs.find`.
+
     Settings that are younger than the file have their defaults: what the program did before it had them.
 
     Raises:
       FileNotFoundError: `model_dir` holds no trained model.
       ValueError: the file has settings this version does not know.
     """
-    path = os.path.join(model_dir, CONFIG_FILE)
+    path = os.path.join(model_dirs.find(model_dir), CONFIG_FILE)
     if not os.path.exists(path):
         raise FileNotFoundError(f"{path} does not exist: --model_dir={model_dir} holds no model trained by train.py")
     with open(path, encoding="utf-8") as file:
