@@ -113,9 +113,10 @@ def load_model(model_dir: str, precision: str = ""):
     if precision:
         config = dataclasses.replace(config, precision=precision)
     vocabulary = load_vocabulary(model_dir)
+    packed = _packed(model_dir)
     model = build.build_model(config, len(vocabulary.entities), len(vocabulary.relations))
     # Not before: a training that goes on meanwhile removes its old checkpoints.
-    path = _packed(model_dir) or newest(checkpoint_dir(model_dir))
+    path = packed or newest(checkpoint_dir(model_dir))
     if path is None:
         raise FileNotFoundError(
             f"{checkpoint_dir(model_dir)} holds no checkpoint yet: let train.py run until it writes one"
@@ -123,7 +124,7 @@ def load_model(model_dir: str, precision: str = ""):
     stored = dict(tf.train.list_variables(path))
     items = _items(model, stored)
     target = tf.train.Checkpoint(**items)
-    if config_lib.is_packed(model_dir):
+    if packed:
         _check_match(target, stored, path, f"is {os.path.join(model_dir, config_lib.CONFIG_FILE)} of the same model")
     with half_precision.as_float32(path) as readable:
         target.read(readable).expect_partial().assert_existing_objects_matched()
