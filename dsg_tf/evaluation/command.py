@@ -95,7 +95,7 @@ def _evaluate_on(model, config: config_lib.Config, info, step: int, data_dir: st
             model_dir=output_dir,
             max_images=FLAGS.max_images,
         )
-        print(json.dumps({name: part.get("all", part) for name, part in report.items()}, indent=2))
+        print(analyses.text(report))
 
 
 def _ask() -> None:
