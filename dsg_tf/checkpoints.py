@@ -8,12 +8,12 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import tensorflow as tf
 from absl import logging
 
-from dsg_tf import build
+from dsg_tf import build, half_precision
 from dsg_tf import config as config_lib
 from dsg_tf.data.scene import Vocabulary
 from dsg_tf.model.moving_average import MovingAverage
@@ -21,6 +21,7 @@ from dsg_tf.process import files
 
 VOCABULARY_FILE = "vocabulary.json"
 _NAMES_LISTED = 10
+_MODULES_FIT = "do --backbone, --decoder and --init_modules fit it"
 
 
 def checkpoint_dir(model_dir: str) -> str:
@@ -89,14 +90,15 @@ def save_vocabulary(model_dir: str, vocabulary: Vocabulary) -> None:
 
 def load_vocabulary(model_dir: str) -> Vocabulary:
     """The class names a model was trained with."""
-    with open(os.path.join(model_dir, VOCABULARY_FILE), encoding="utf-8") as file:
+    with open(os.path.join(config_lib.find(model_dir), VOCABULARY_FILE), encoding="utf-8") as file:
         return Vocabulary(**{name: tuple(values) for name, values in json.load(file).items()})
 
 
 def load_model(model_dir: str, precision: str = ""):
-    """Builds the model of `model_dir` with the weights of its last checkpoint, averaged if it keeps an average.
+    """Builds the model of `model_dir` with the weights of its last checkpoint, averaged if that keeps an average.
 
     Args:
+      model_dir: of training, or packed by `dsg_tf.pack`; see `config.find`.
       precision: of the arithmetic, where it is not to be that of the training.
 
     Returns:
@@ -104,28 +106,50 @@ def load_model(model_dir: str, precision: str = ""):
 
     Raises:
       FileNotFoundError: no configuration, vocabulary or checkpoint there.
-      ValueError: no checkpoint can be read.
+      ValueError: no checkpoint can be read, or packed weights do not fit the configuration beside them.
     """
+    model_dir = config_lib.find(model_dir)
     config = config_lib.load(model_dir)
     if precision:
         config = dataclasses.replace(config, precision=precision)
     vocabulary = load_vocabulary(model_dir)
+    packed = _packed(model_dir)
     model = build.build_model(config, len(vocabulary.entities), len(vocabulary.relations))
     # Not before: a training that goes on meanwhile removes its old checkpoints.
-    path = newest(checkpoint_dir(model_dir))
+    path = packed or newest(checkpoint_dir(model_dir))
     if path is None:
         raise FileNotFoundError(
             f"{checkpoint_dir(model_dir)} holds no checkpoint yet: let train.py run until it writes one"
         )
-    items = {"model": model}
-    average = MovingAverage(model.variables, config.ema_decay) if config.ema_decay else None
-    if average is not None:
-        items["average"] = average
-    tf.train.Checkpoint(**items).restore(path).expect_partial().assert_existing_objects_matched()
-    if average is not None:
-        average.copy_to_variables()
+    stored = dict(tf.train.list_variables(path))
+    items = _items(model, stored)
+    target = tf.train.Checkpoint(**items)
+    if packed:
+        _check_match(target, stored, path, f"is {os.path.join(model_dir, config_lib.CONFIG_FILE)} of the same model")
+    with half_precision.as_float32(path) as readable:
+        target.read(readable).expect_partial().assert_existing_objects_matched()
+    if "average" in items:
+        items["average"].copy_to_variables()
     # Not a variable of its own, which under a distribution strategy would be one for each device.
     return model, config, vocabulary, int(tf.train.load_variable(path, "step/.ATTRIBUTES/VARIABLE_VALUE"))
+
+
+def _packed(model_dir: str) -> str | None:
+    """The prefix of the weights that `dsg_tf.pack` wrote there; None without them."""
+    if not config_lib.is_packed(model_dir):
+        return None
+    prefix = os.path.join(model_dir, config_lib.WEIGHTS)
+    problem = _problem(prefix)
+    if problem is not None:
+        raise ValueError(f"{prefix} cannot be read ({problem}): copy {model_dir} again")
+    return prefix
+
+
+def _items(model, stored: Iterable[str]) -> dict[str, tf.Module]:
+    """What of a checkpoint of this program gives its model: the average of the weights, where it keeps one."""
+    if any(name.startswith("average/") for name in stored):
+        return {"model": model, "average": MovingAverage(model.variables, 0.0)}
+    return {"model": model}
 
 
 def initialize(model, path: str, modules: Sequence[str]) -> None:
@@ -133,8 +157,8 @@ def initialize(model, path: str, modules: Sequence[str]) -> None:
 
     Args:
       model: of `build.build_model`.
-      path: a checkpoint prefix, or a directory with checkpoints; Model Garden's (`backbone/...`, `decoder/...`,
-        `rpn_head/...`) or this program's.
+      path: a checkpoint prefix, or a directory with checkpoints or packed weights; Model Garden's (`backbone/...`,
+        `decoder/...`, `rpn_head/...`) or this program's.
       modules: of "backbone", "decoder", "rpn_head"; or "all": the whole model from this program's checkpoint, all
         three modules from Model Garden's; or "matching": what this program's model in directory `path` has of the
         model, the other variables keep their start and are logged. A moving average, where there is one, is read for
@@ -151,9 +175,7 @@ def initialize(model, path: str, modules: Sequence[str]) -> None:
     stored = dict(tf.train.list_variables(prefix))
     is_own = any(name.startswith("model/") for name in stored)
     if is_own and "all" in modules:
-        items = {"model": model}
-        if any(name.startswith("average/") for name in stored):
-            items["average"] = MovingAverage(model.variables, 0.0)
+        items = _items(model, stored)
     else:
         known = model.modules_of_model_garden
         items = known if "all" in modules else {name: known[name] for name in modules if name in known}
@@ -162,8 +184,9 @@ def initialize(model, path: str, modules: Sequence[str]) -> None:
             if any(name.startswith("model/detector/") for name in stored):
                 items = {"model": tf.train.Checkpoint(detector=items["model"])}
     target = tf.train.Checkpoint(**items)
-    _check_match(target, stored, prefix)
-    target.read(prefix).expect_partial()
+    _check_match(target, stored, f"--init_checkpoint={prefix}", _MODULES_FIT)
+    with half_precision.as_float32(prefix) as readable:
+        target.read(readable).expect_partial()
     if "average" in items:
         items["average"].copy_to_variables()
 
@@ -173,13 +196,15 @@ def _initialize_matching(model, model_dir: str) -> None:
     with tempfile.TemporaryDirectory() as directory:
         prefix = tf.train.Checkpoint(model=donor).write(os.path.join(directory, "donor"))
         target = tf.train.Checkpoint(model=model)
-        missing = _check_match(target, dict(tf.train.list_variables(prefix)), model_dir, may_miss=True)
+        stored = dict(tf.train.list_variables(prefix))
+        missing = _check_match(target, stored, f"--init_checkpoint={model_dir}", _MODULES_FIT, may_miss=True)
         target.read(prefix).expect_partial()
     logging.info("--init_checkpoint=%s has no %s", model_dir, ", ".join(missing) or "variable less than the model")
 
 
 def _find(path: str) -> str:
-    for candidate in (path, tf.train.latest_checkpoint(path), newest(checkpoint_dir(path))):
+    path = config_lib.find(path)
+    for candidate in (path, tf.train.latest_checkpoint(path), _packed(path), newest(checkpoint_dir(path))):
         if candidate is not None and tf.io.gfile.exists(candidate + ".index"):
             return candidate
     raise FileNotFoundError(
@@ -188,9 +213,12 @@ def _find(path: str) -> str:
 
 
 def _check_match(
-    target: tf.train.Checkpoint, stored: dict[str, list[int]], prefix: str, may_miss: bool = False
+    target: tf.train.Checkpoint, stored: dict[str, list[int]], name_of_it: str, question: str, may_miss: bool = False
 ) -> list[str]:
     """Compares with the names under which `target` itself would be written: TensorFlow has no other public list.
+
+    Args:
+      name_of_it, question: for the error, what does not fit and what to ask oneself.
 
     Returns:
       What is not in the checkpoint, if it may miss something.
@@ -210,8 +238,7 @@ def _check_match(
     if wrong:
         more = f"\n  and {len(wrong) - _NAMES_LISTED} more" if len(wrong) > _NAMES_LISTED else ""
         raise ValueError(
-            f"--init_checkpoint={prefix} does not fit the model in {len(wrong)} of {len(expected)} "
-            "variables (do --backbone, --decoder and --init_modules fit it?):\n  "
+            f"{name_of_it} does not fit the model in {len(wrong)} of {len(expected)} variables ({question}?):\n  "
             + "\n  ".join(wrong[:_NAMES_LISTED])
             + more
         )

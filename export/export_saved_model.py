@@ -77,6 +77,7 @@ def export(
       FileExistsError: the version is there.
       ValueError: the system answers with maps: only the DSG family is served.
     """
+    model_dir = config_lib.find(model_dir)
     config = config_lib.load(model_dir)
     if config.model in config_lib.ATTENTION_MODELS:
         raise ValueError(

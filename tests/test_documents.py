@@ -30,6 +30,7 @@ MODULES = {
     "dsg_tf.data.prepare": "dsg_tf.data.prepare.command",
     "dsg_tf.compare": "dsg_tf.compare.command",
     "dsg_tf.predict": "dsg_tf.predict.command",
+    "dsg_tf.pack": "dsg_tf.pack.command",
     "export.export_saved_model": "export.export_saved_model",
     "export.serve": "export.serve",
     "export.client": "export.client",

@@ -11,8 +11,12 @@ import tarfile
 import zipfile
 
 import pytest
+import tiny
+import tiny_data
 from commands import ENVIRONMENT
 from paths import ROOT
+
+from dsg_tf.pack import packing
 
 pytestmark = pytest.mark.process
 
@@ -25,12 +29,32 @@ def console_scripts():
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
+def packed(tmp_path_factory):
+    """A model in half precision."""
+    folder = tmp_path_factory.mktemp("packed")
+    tiny_data.write_model_dir(str(folder / "run"), tiny.EXPORTED)
+    texts = dict.fromkeys(("trained_on", "license", "command", "time"), "none") | {"limit": []}
+    packing.pack(str(folder / "run"), str(folder / "tiny"), texts)
+    return folder / "tiny"
+
+
+@pytest.fixture(scope="module")
+def wheel(packed, tmp_path_factory):
     source, folder = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
     for name in ("dsg_tf", "export", "tests", "benchmarks"):
         shutil.copytree(os.path.join(ROOT, name), source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("setup.cfg", "setup.py", "pyproject.toml", "README.md", "LICENSE", "train.py", "eval.py"):
+    for name in (
+        "setup.cfg",
+        "setup.py",
+        "MANIFEST.in",
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+        "train.py",
+        "eval.py",
+    ):
         shutil.copy(os.path.join(ROOT, name), source)
+    shutil.copytree(packed, source / "models" / "tiny")
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", f"--wheel-dir={folder}", str(source)]
     subprocess.run(pip, check=True)
     (path,) = folder.glob("dsg_tf-*.whl")
@@ -59,11 +83,12 @@ def run(installed, tmp_path):
     return in_empty_directory
 
 
-def test_its_top_level_is_the_two_packages(wheel):
+def test_its_top_level_is_the_two_packages_and_models_are_inside(wheel, packed):
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     packages = {name.split("/")[0] for name in names}
     assert {name for name in packages if not name.endswith(".dist-info")} == {"dsg_tf", "export"}
+    assert {name.split("/")[3] for name in names if name.startswith("dsg_tf/models/tiny/")} == set(os.listdir(packed))
     modules = {str(path.relative_to(ROOT)) for path in pathlib.Path(ROOT).glob("dsg_tf/**/*.py")}
     assert modules <= set(names)
 
@@ -89,3 +114,21 @@ def test_data_is_prepared_and_a_model_asked_in_an_empty_directory(run, installed
     assert asked.returncode == 0, asked.stderr
     assert json.loads(asked.stdout)["query"] == query and asked.stderr == ""
     assert (tmp_path / "answer.png").stat().st_size > 1000
+
+
+def test_a_model_at_hand_is_found_by_its_name_and_nothing_is_written_beside_it(run, installed, tmp_path):
+    place = installed / "dsg_tf" / "models" / "tiny"
+    before = {path.name: path.stat().st_mtime_ns for path in place.iterdir()}
+    tiny_data.write(str(tmp_path / "drawings"), {"val": 2})
+    flags = ("--model_dir=models/tiny", "--data_dir=drawings", "--split=val")
+    evaluated = run("dsg-eval", *flags)
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert json.loads((tmp_path / "runs" / "models" / "tiny" / "eval_val.json").read_text())["num_images"] == 2
+    exported = run("dsg-export", "--model_dir=models/tiny", "--output_dir=exported")
+    assert exported.returncode == 0, exported.stderr
+    assert (tmp_path / "exported" / "1" / "assets" / "vocabulary.json").exists()
+    assert {path.name: path.stat().st_mtime_ns for path in place.iterdir()} == before
+    shutil.copytree(place, tmp_path / "models" / "tiny")  # One's own goes before it.
+    os.remove(tmp_path / "models" / "tiny" / "vocabulary.json")
+    refused = run("dsg-eval", *flags)
+    assert refused.returncode == 1 and "'models/tiny/vocabulary.json'" in refused.stderr

@@ -10,6 +10,7 @@ from typing import Any
 
 from absl import logging
 
+from dsg_tf.config import model_dirs
 from dsg_tf.config.settings import Config, typed
 from dsg_tf.process import files
 
@@ -25,13 +26,14 @@ def save(config: Config, model_dir: str) -> None:
 def load(model_dir: str) -> Config:
     """Reads the settings that `save` wrote beside a checkpoint.
 
-    Settings that are younger than the file have the values of what the program did before it had them.
+    `models/NAME` is also that of the program, see `model_dirs.find`. Settings that are younger than the file have the
+    values of what the program did before it had them.
 
     Raises:
       FileNotFoundError: `model_dir` holds no trained model.
       ValueError: the file has settings this version does not know.
     """
-    path = os.path.join(model_dir, CONFIG_FILE)
+    path = os.path.join(model_dirs.find(model_dir), CONFIG_FILE)
     if not os.path.exists(path):
         raise FileNotFoundError(f"{path} does not exist: --model_dir={model_dir} holds no model trained by train.py")
     with open(path, encoding="utf-8") as file:

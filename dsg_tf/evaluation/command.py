@@ -25,6 +25,12 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "data_dir", "", "prepared data set; default: the one the model was trained on", flag_values=values
     )
+    flags.DEFINE_string(
+        "output_dir",
+        "",
+        "where scores and figures go; default: --model_dir, or runs/models/NAME of a model in half precision",
+        flag_values=values,
+    )
     flags.DEFINE_integer("max_images", 0, "evaluate so many images only; 0: all", lower_bound=0, flag_values=values)
     flags.DEFINE_list("analyses", [], f"after the evaluation: any of {', '.join(names.ALL)}", flag_values=values)
     flags.DEFINE_string("image", "", "a photo to ask about, in place of a split", flag_values=values)
@@ -80,19 +86,13 @@ def _evaluate_on(model, config: config_lib.Config, info, step: int, data_dir: st
     from dsg_tf.evaluation import query_results, scoring
     from dsg_tf.evaluation.analysis import run as analyses
 
+    output_dir = FLAGS.output_dir or config_lib.results_dir(FLAGS.model_dir)
     summary = scoring.evaluate_split(
-        model,
-        config,
-        info,
-        FLAGS.split,
-        step,
-        data_dir=data_dir,
-        model_dir=FLAGS.model_dir,
-        max_images=FLAGS.max_images,
+        model, config, info, FLAGS.split, step, data_dir=data_dir, model_dir=output_dir, max_images=FLAGS.max_images
     )
     print(query_results.table([summary]))
     if FLAGS.analyses:
-        queries = query_results.read_queries(os.path.join(FLAGS.model_dir, f"queries_{FLAGS.split}.csv"))
+        queries = query_results.read_queries(os.path.join(output_dir, f"queries_{FLAGS.split}.csv"))
         report = analyses.run(
             FLAGS.analyses,
             model,
@@ -101,10 +101,10 @@ def _evaluate_on(model, config: config_lib.Config, info, step: int, data_dir: st
             FLAGS.split,
             queries=queries,
             data_dir=data_dir,
-            model_dir=FLAGS.model_dir,
+            model_dir=output_dir,
             max_images=FLAGS.max_images,
         )
-        print(json.dumps({name: part.get("all", part) for name, part in report.items()}, indent=2))
+        print(analyses.text(report))
 
 
 def _ask() -> None:

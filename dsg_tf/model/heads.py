@@ -153,10 +153,11 @@ class PairTerm(keras.layers.Layer):
     graph know their relations (He et al. 2020, CPARR, score pairs too). Every pair gets a score, bilinear in its
     descriptor and in the query's relation; one exchange of messages then corrects the logits:
 
-        subject_i += log sum_j exp(pair_ij + log p(j is the object))
+        subject_i += log (e^-10 + sum_j exp(pair_ij + log p(j is the object)))
 
-    and the same for objects, where p is the classifier's own probability. A pair's score depends on the query's
-    relation only: exponentials are taken once for each relation, and the sum is a product of a matrix and a vector.
+    and the same for objects, where p is the classifier's own probability and j any other valid box. A pair's score
+    depends on the query's relation only: exponentials are taken once for each relation, and the sum is a product of a
+    matrix and a vector.
     """
 
     def __init__(self, num_relations: int, units: int, **kwargs):
@@ -179,9 +180,7 @@ class PairTerm(keras.layers.Layer):
         scores, shift = self._shifted_scores(pairs, others[:, tf.newaxis])
         exponentials = tf.gather(tf.exp(scores), relations, axis=1, batch_dims=1)  # [B, Q, N, N]
         shift = tf.gather(shift, relations, axis=1, batch_dims=1)[..., tf.newaxis]
-        # One improbable partner, and one for each box that is none.
-        improbable = 1.0 + tf.reduce_sum(tf.cast(~others, tf.float32), axis=2)[:, tf.newaxis]
-        floor = improbable * tf.exp(NO_PARTNER - shift)
+        floor = tf.exp(NO_PARTNER - shift)  # One improbable partner, however many boxes there are.
         p = tf.nn.softmax(role_logits)
         for_subject = shift + tf.math.log(tf.linalg.matvec(exponentials, p[..., OBJECT]) + floor)
         for_object = shift + tf.math.log(tf.linalg.matvec(exponentials, p[..., SUBJECT], transpose_a=True) + floor)

@@ -88,6 +88,11 @@ def check_same_run(config: config_lib.Config, info: DatasetInfo) -> None:
     Raises:
       ValueError: names the settings that differ.
     """
+    if config_lib.is_packed(config.model_dir):
+        raise ValueError(
+            f"--model_dir={config.model_dir} holds a model in half precision, which does not train on; start another "
+            f"from it: --init_checkpoint={config.model_dir}"
+        )
     if not os.path.exists(os.path.join(config.model_dir, config_lib.CONFIG_FILE)):
         return
     before = config_lib.load(config.model_dir)

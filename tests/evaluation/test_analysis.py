@@ -1,6 +1,7 @@
 """Error analysis, scene graphs and oracles, on constructed cases and against brute force."""
 
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -11,8 +12,11 @@ import tiny_data
 from dsg_tf import build
 from dsg_tf.data import roles
 from dsg_tf.drawing import answer_pictures
+from dsg_tf.evaluation import scoring
 from dsg_tf.evaluation.analysis import cost, drawings, errors, oracles, scene_graphs
+from dsg_tf.evaluation.analysis import run as analyses
 from dsg_tf.evaluation.analysis.samples import Sample, samples
+from dsg_tf.objectives import metrics
 
 CUBE, BALL = 0, 1
 # Three cubes and a ball, apart from each other.
@@ -230,9 +234,11 @@ def system(prepared):
 
 def test_oracles_are_ordered_and_true_proposals_reach_the_network(system):
     settings, model, shards, spec = system
-    found = oracles.analyze(model, shards, spec, 3)
-    assert set(found) == {"model", "true_boxes", "true_roles", "true_roles_and_boxes", "true_proposals"}
-    for name in ("subject_iou", "object_iou"):
+    found = oracles.analyze(model, shards, spec, 3, relations=tiny_data.VOCABULARY.relations)
+    assert list(found) == list(oracles.TITLES)
+    summary = scoring.evaluate(model, shards, spec, 3).summary()
+    assert found["model"] == pytest.approx({name: summary[name] for name in oracles.SCORES}, nan_ok=True)
+    for name in oracles.SCORES:
         assert all(0 <= scores[name] <= 1 for scores in found.values())
         assert found["true_roles_and_boxes"][name] >= found["true_roles"][name]
     batch = tiny.batch(settings, 2)
@@ -242,6 +248,76 @@ def test_oracles_are_ordered_and_true_proposals_reach_the_network(system):
     np.testing.assert_array_equal(outputs["valid"], batch["box_mask"])
     # A network at its start does not move boxes: as true roles do, all-knowing proposals score 1.
     assert model.refiner.deltas.kernel.numpy().any() == False  # noqa: E712
+
+
+def cells_of(boxes, size):
+    """The cells of the metric's grid that boxes in pixels cover, one by one."""
+    corners = np.asarray(boxes) / np.tile(size, 2) * metrics.MASK_SIZE
+    return {
+        cell
+        for y0, x0, y1, x1 in np.round(corners, 4)
+        for cell in itertools.product(range(int(y0), int(np.ceil(y1))), range(int(x0), int(np.ceil(x1))))
+    }
+
+
+def literal_scores(rule):
+    """Means over all queries and over ambiguous ones of (subject, object), from the scenes themselves."""
+    scores = {name: [] for name in oracles.SCORES}
+    for number in range(tiny_data.NUM_IMAGES["test"]):
+        scene = tiny_data.draw("test", number)
+        boxes, classes, size = np.array(scene.boxes), np.array(scene.entities), (scene.height, scene.width)
+        triplets, query_of = scene.queries()
+        for query, triplet in enumerate(triplets):
+            pairs = scene.relations[query_of == query]
+            answered = rule(boxes, classes, triplet, pairs)
+            for role, column in zip(roles.ROLES, (0, 2)):
+                truth, said = (cells_of(boxes[list(k)], size) for k in (set(pairs[:, column]), answered[column // 2]))
+                iou = len(truth & said) / len(truth | said)
+                scores[f"{role}_iou"].append(iou)
+                if (classes == triplet[column]).sum() > 1:
+                    scores[f"ambiguous_{role}_iou"].append(iou)
+    return {name: np.mean(values) for name, values in scores.items()}
+
+
+def by_class(boxes, classes, triplet, pairs):
+    return [np.flatnonzero(classes == triplet[column]) for column in (0, 2)]
+
+
+def by_centers(boxes, classes, triplet, pairs):
+    y, x = (boxes[:, :2] + boxes[:, 2:]).T / 2
+    way = {"left": -x, "right": x, "above": -y, "below": y}[tiny_data.VOCABULARY.relations[triplet[1]]]
+    subjects, objects = by_class(boxes, classes, triplet, pairs)
+    found = [(i, j) for i in subjects for j in objects if i != j and way[i] > way[j]]
+    return [{i for i, _ in found}, {j for _, j in found}]
+
+
+def test_rules_score_what_they_score_scene_by_scene(system):
+    _, model, shards, spec = system
+    found = oracles.analyze(model, shards, spec, 3, relations=tiny_data.VOCABULARY.relations)
+    for name, rule in (("all_of_class", by_class), ("centers", by_centers)):
+        assert found[name] == pytest.approx(literal_scores(rule), abs=1e-6)
+    ambiguous = [found[name]["ambiguous_subject_iou"] for name in ("all_of_class", "own_position", "true_labels")]
+    assert ambiguous == sorted(ambiguous) and ambiguous[0] < 1.0
+
+
+def test_each_role_and_relation_has_the_threshold_that_scores_best():
+    # Two thresholds, the four scores, two relations.
+    sums = np.array([[[5, 1], [2, 2], [3, 1], [2, 1]], [[4, 3], [3, 1], [1, 2], [9, 9]]], float)
+    # Of subjects the first and the second threshold, of objects the second and the first.
+    np.testing.assert_array_equal(oracles._best(sums), [5 + 3, 3 + 2, 3 + 2, 9 + 1])
+
+
+def test_the_table_has_a_row_an_oracle_and_says_where_positions_have_no_rules(system):
+    _, model, shards, spec = system
+    found = oracles.analyze(model, shards, spec, 3, max_images=3, relations=("on", "left", "wear", "has"))
+    lines = oracles.table(found).splitlines()
+    assert list(found) == [name for name in oracles.TITLES if name not in ("most_extreme", "own_position", "centers")]
+    assert lines[-1].startswith("no rules of position: not every relation is one of left, right, front")
+    assert lines[0].split()[-3:] == ["all", "queries", "ambiguous"] and len(lines) == 2 + len(found)
+    cells = [f"{found['true_boxes'][name]:.4f}" for name in oracles.SCORES]
+    assert lines[2].endswith(f"{cells[0]} / {cells[1]}   {cells[2]} / {cells[3]}")
+    shown = analyses.text({"errors": {"all": {"count": 3}, "ambiguous": {}}, "oracles": found})
+    assert shown.endswith("\n".join(lines)) and json.loads(shown.split("\nsubject")[0]) == {"errors": {"count": 3}}
 
 
 def test_samples_are_the_images_in_order_without_padding(system):

@@ -217,6 +217,12 @@ STAGES = (
             "--learning_rate=6e-4 --ema_decay=0.995 --model_dir=runs/clevr_small_pairs",
             _FEW,
         ),
+        Run(
+            "python -m dsg_tf.pack --model_dir=runs/clevr_small_dsg --output_dir=models/mine --splits=val "
+            '--trained_on="4,233 CLEVR renders" --license="CC BY 4.0, as its data" '
+            '--command="python train.py --flagfile=configs/clevr_small.flags" --time="an hour on two CPU cores" '
+            '--limit="Knows the colors, shapes and materials of CLEVR only."'
+        ),
         Run(f"{_MODEL} --split=val --analyses=errors,scene_graphs,attention,oracles,cost"),
         Run(
             "python -m dsg_tf.compare --flagfile=configs/clevr_small.flags --compare_dir=runs/compare "
@@ -241,7 +247,10 @@ STAGES = (
             exit_code=3,
         ),
     ),
-    (Run("python eval.py --model_dir=runs/clevr_small_pairs --split=val --analyses=errors,oracles"),),
+    (
+        Run("python eval.py --model_dir=runs/clevr_small_pairs --split=val --analyses=errors,oracles"),
+        Run("python eval.py --model_dir=models/mine --split=val"),
+    ),
 )
 SERVER = Run("python -m export.serve --model_dir=exported/clevr --port=8500 --rest_port=8501", "--port=0 --rest_port=0")
 CLIENTS = (

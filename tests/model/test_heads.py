@@ -162,7 +162,7 @@ def literal_pair_term(role_logits, pairs, table, relations, valid):
     log_p = tf.nn.log_softmax(role_logits)
 
     def log_evidence(logs, axis):
-        known = tf.reduce_logsumexp(tf.where(others, logs, heads.NO_PARTNER), axis)
+        known = tf.reduce_logsumexp(tf.where(others, logs, -np.inf), axis)
         return tf.reduce_logsumexp(tf.stack([known, tf.fill(known.shape, heads.NO_PARTNER)]), axis=0)
 
     for_subject = log_evidence(scores + log_p[..., roles.OBJECT][:, :, tf.newaxis], 3)
@@ -192,6 +192,22 @@ def test_the_pair_term_is_the_literal_exchange_and_so_is_its_gradient(scale):
         results.append([found, *map(tf.convert_to_tensor, gradients)])
     for fast, literal in zip(*results):
         np.testing.assert_allclose(fast, literal, rtol=1e-4, atol=1e-4)
+
+
+def test_boxes_of_padding_change_no_logit_of_the_pair_term():
+    """Four boxes alone and before thirty of padding, with partners as improbable as the floor and more."""
+    rng = np.random.default_rng(2)
+    layer = heads.PairTerm(RELATIONS, 5)
+    logits = rng.normal(scale=3, size=[2, 6, 34, roles.NUM_LABELS]).astype(np.float32)
+    pairs = rng.normal(size=[2, 34, 34, 5]).astype(np.float32)
+    relations, valid = rng.integers(0, RELATIONS, [2, 6]).astype(np.int32), np.tile(np.arange(34) < 4, [2, 1])
+    layer(logits, pairs, relations, valid)
+    layer.relation.embeddings.assign(4 * rng.normal(size=layer.relation.embeddings.shape))
+    padded = layer(logits, pairs, relations, valid)[:, :, :4]
+    alone = layer(logits[:, :, :4], pairs[:, :4, :4], relations, valid[:, :4])
+    added = (alone - logits[:, :, :4]).numpy()
+    assert added.min() < -9 and added.max() > 5
+    np.testing.assert_allclose(padded, alone, rtol=0, atol=1e-5)
 
 
 def test_the_pair_term_is_finite_whatever_the_scores():

@@ -157,6 +157,7 @@ def check_results(folder):
     for name, system in (("compare", "vrd"), ("compare_clevr", "co"), ("board", "no_dsg")):
         assert list(read_json(folder, "runs", name, "compare.json")["systems"]) == [system]
         assert (folder / "runs" / name / "compare.md").exists() and (folder / "runs" / name / "compare.png").exists()
+    assert 0 <= read_json(folder, "runs", "models", "mine", "eval_val.json")["subject_iou"] <= 1
     analyses = read_json(folder, "runs", "clevr_small_dsg", "analysis_val.json")
     assert set(analyses) == {"errors", "scene_graphs", "oracles", "cost"}
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 import collections
 import dataclasses
 import math
-from collections.abc import Iterator
 
 import numpy as np
 
 from dsg_tf.data.image_files import index_images, load_image
 from dsg_tf.data.json_files import read_json
 from dsg_tf.data.prepare.checks import Box, is_box, is_id, short, usable_box
+from dsg_tf.data.prepare.reader import AnnotatedImages
 from dsg_tf.data.problems import PreparationError, Problems
 from dsg_tf.data.scene import Scene, Vocabulary
 
@@ -39,20 +39,8 @@ class AnnotatedImage:
 
 
 @dataclasses.dataclass(frozen=True)
-class ReferringRelationships:
-    """Images of one split in file order, as annotated.
-
-    Attributes:
-      vocabulary: names of the ids.
-      source: what was read, for `dataset_info.json`.
-      rows: one per image.
-      with_images: False to look at the annotations only; the scenes then have no image bytes.
-    """
-
-    vocabulary: Vocabulary
-    source: dict[str, object]
-    rows: list[AnnotatedImage]
-    with_images: bool
+class ReferringRelationships(AnnotatedImages[AnnotatedImage]):
+    """Images of one split in file order, as annotated."""
 
     @classmethod
     def from_files(
@@ -87,26 +75,6 @@ class ReferringRelationships:
             ],
             with_images=images is not None,
         )
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def part(self, start: int, stop: int) -> ReferringRelationships:
-        """The images from `start` to `stop` (exclusive)."""
-        return dataclasses.replace(self, rows=self.rows[start:stop])
-
-    def scenes(self, problems: Problems, annotated: collections.Counter[str]) -> Iterator[Scene | None]:
-        """Reads the images one after the other.
-
-        Args:
-          problems: counts what is wrong.
-          annotated: counts what the files hold: `images`, `relations`, `images_without_relation`.
-
-        Yields:
-          A scene for every image, or None where the image cannot be used.
-        """
-        for row in self.rows:
-            yield self._scene(row, problems, annotated)
 
     def _scene(self, row: AnnotatedImage, problems: Problems, annotated: collections.Counter[str]) -> Scene | None:
         image_id, relationships = row.image_id, row.relationships

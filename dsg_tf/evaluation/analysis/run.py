@@ -80,13 +80,24 @@ def run(
         panels = [drawings.attention(sample) for sample in itertools.islice(all_samples(), PICTURES)]
         pictures["attention"] = canvas.grid(panels, columns=2)
     if "oracles" in names:
-        report["oracles"] = oracles.analyze(model, shards, spec, config.eval_batch_size, max_images)
+        report["oracles"] = oracles.analyze(
+            model, shards, spec, config.eval_batch_size, max_images, relations=vocabulary.relations
+        )
     if "cost" in names:
         report["cost"] = cost.analyze(config, len(vocabulary.entities), len(vocabulary.relations))
     for name, picture in pictures.items():
         canvas.save_png(picture, os.path.join(model_dir, "figures", f"{split}_{name}.png"))
     _merge(os.path.join(model_dir, f"analysis_{split}.json"), report)
     return report
+
+
+def text(report: dict[str, Any]) -> str:
+    """What `run` returned, for people: the oracles as a table, of the rest what is about all queries as JSON."""
+    rest = {name: part.get("all", part) for name, part in report.items() if name != "oracles"}
+    parts = [json.dumps(rest, indent=2)] if rest else []
+    if "oracles" in report:
+        parts.append(oracles.table(report["oracles"]))
+    return "\n".join(parts)
 
 
 def _merge(path: str, report: dict[str, Any]) -> None:
