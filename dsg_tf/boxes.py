@@ -20,6 +20,21 @@ def scale(boxes, factors_yx):
     return boxes * _twice(factors_yx)
 
 
+def to_whole_pixels(boxes, size, original_size):
+    """Moves edges to the nearest whole pixels of the original images.
+
+    Args:
+      boxes: float32 `[B, N, 4]`, pixels of the network input.
+      size, original_size: float32 `[B, 2]`, height and width of the images in the network input and of the originals.
+
+    Returns:
+      Boxes in pixels of the network input. On the same pixels they equal an annotation's bit for bit, as the metric's
+      cells need.
+    """
+    whole = tf.round(scale(boxes, (original_size / size)[:, tf.newaxis]))
+    return scale(whole, (size / original_size)[:, tf.newaxis])
+
+
 def flip_horizontal(boxes, width):
     """Mirrors boxes `[..., 4]` in an image of `width` pixels."""
     stack = tf.stack if tf.is_tensor(boxes) else np.stack

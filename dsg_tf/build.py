@@ -104,6 +104,7 @@ def _graph_model(config: Config, num_entities: int, num_relations: int) -> dsg.D
         refine_features=has.refines_from == "features",
         labeler=labeler,
         refined_nms_iou=config.refined_nms_iou,
+        whole_pixels=config.whole_pixels,
         hidden=config.hide,
         name=config.model,
     )

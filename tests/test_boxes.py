@@ -130,3 +130,18 @@ def test_non_maxima_are_those_of_the_greedy_loop(seed, threshold):
             if all(overlaps[image, k, other] <= threshold for other in kept):
                 kept.append(int(k))
         assert np.flatnonzero(found[image]).tolist() == sorted(kept)
+
+
+def test_whole_pixels_are_those_of_the_original_image():
+    """And equal an annotation's box bit for bit, resized as the input pipeline does."""
+    size, original = (
+        np.array([[213.0, 320.0], [240.0, 320.0]], np.float32),
+        np.array([[320, 480], [240, 320]], np.float32),
+    )
+    truth = np.array([[[3, 7, 101, 240]], [[0, 160, 120, 320]]], np.float32)
+    factors = (size / original)[:, np.newaxis]
+    annotated = box_lib.scale(truth, factors)
+    found = box_lib.to_whole_pixels(tf.constant(annotated + 0.2), size, original)
+    np.testing.assert_array_equal(found, annotated)
+    off = box_lib.to_whole_pixels(tf.constant(annotated + 0.7), size, original)
+    np.testing.assert_allclose(off, box_lib.scale(truth + 1, factors), rtol=1e-6)

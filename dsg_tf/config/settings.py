@@ -172,6 +172,11 @@ class Config:
         "feature level of the backbone where a second refinement looks at the edges of boxes; 0: none, as in the paper",
         minimum=0,
     )
+    whole_pixels: bool = _setting(
+        False,
+        "whether answers end at whole pixels of the original image, as annotations do; the paper's do not",
+        may_change=True,
+    )
     refine_loss: str = _setting(
         "smooth_l1", "loss of the box refiner; giou needs the extra [addons]", ("smooth_l1", "giou")
     )

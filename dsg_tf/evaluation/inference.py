@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from dsg_tf.model import hidden_input
 
-INPUTS = ("image", "image_size", "queries")
+INPUTS = ("image", "image_size", "original_size", "queries")
 
 
 class Inference:
@@ -35,6 +35,7 @@ class Inference:
                 {
                     "image": tf.TensorSpec([None, height, width, 3], tf.uint8),
                     "image_size": tf.TensorSpec([None, 2], tf.float32),
+                    "original_size": tf.TensorSpec([None, 2], tf.float32),
                     "queries": tf.TensorSpec([None, None, 3], tf.int32),
                 }
             )

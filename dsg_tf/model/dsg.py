@@ -30,6 +30,7 @@ class DSG(keras.Model):
       describe_pairs: layer from edges z'_ij to the descriptors of a `PairTerm`; None without one.
       edge_refiner: `EdgeRefiner` of the refined boxes; None without one.
       refined_nms_iou: at inference, IoU threshold of a non-maximum suppression of the refined boxes; 1: none.
+      whole_pixels: whether, at inference, boxes end at whole pixels of the original image.
       hidden: part of the input that it does not get to see, see `hidden_input.hide`.
     """
 
@@ -49,6 +50,7 @@ class DSG(keras.Model):
         edge_refiner=None,
         refine_features: bool = False,
         refined_nms_iou: float = 1.0,
+        whole_pixels: bool = False,
         hidden: str = "",
         **kwargs,
     ):
@@ -59,7 +61,8 @@ class DSG(keras.Model):
         self.classifier, self.refiner, self.labeler = classifier, refiner, labeler
         self.auxiliary_classifier, self.describe_pairs = auxiliary_classifier, describe_pairs
         self.edge_refiner = edge_refiner
-        self.refine_features, self.refined_nms_iou, self.hidden = refine_features, refined_nms_iou, hidden
+        self.refine_features, self.refined_nms_iou = refine_features, refined_nms_iou
+        self.whole_pixels, self.hidden = whole_pixels, hidden
 
     @property
     def modules_of_model_garden(self) -> dict[str, tf.Module]:
@@ -72,8 +75,9 @@ class DSG(keras.Model):
 
         Args:
           inputs: `image` uint8 `[B, H, W, 3]`, `image_size` float32 `[B, 2]` (height and width of the
-            un-padded part, pixels), `queries` int32 `[B, Q, 3]` class triplets; for oracles also `proposals`
-            `[B, M, 4]` with bool `proposal_mask` `[B, M]`, in place of the detector's. Other keys are ignored.
+            un-padded part, pixels), `queries` int32 `[B, Q, 3]` class triplets; for answers that end at whole
+            pixels of the original image also `original_size` `[B, 2]`; for oracles also `proposals` `[B, M, 4]` with
+            bool `proposal_mask` `[B, M]`, in place of the detector's. Other keys are ignored.
           training: training mode of the detector (proposals, batch normalisation).
 
         Returns:
@@ -81,15 +85,16 @@ class DSG(keras.Model):
         """
         inputs = hidden_input.hide(inputs, self.hidden)
         given = (inputs["proposals"], inputs["proposal_mask"]) if "proposals" in inputs else None
-        encoded = self.encode(inputs["image"], inputs["image_size"], training=training, given=given)
+        sizes = inputs["image_size"], inputs.get("original_size")
+        encoded = self.encode(inputs["image"], *sizes, training=training, given=given)
         result = {**encoded, **self.answer(encoded, inputs["queries"])}
         if self.auxiliary_classifier is not None:
             nodes = {"nodes": encoded["node_inputs"], "valid": encoded["valid"]}
             result["auxiliary_role_logits"] = self.auxiliary_classifier(nodes, inputs["queries"])["role_logits"]
         return result
 
-    def encode(self, image, image_size, training: bool = False, given=None) -> dict[str, tf.Tensor]:
-        """The differentiable scene graph of images; `given` as in `Detector.call`.
+    def encode(self, image, image_size, original_size=None, training: bool = False, given=None) -> dict[str, tf.Tensor]:
+        """The differentiable scene graph of images; arguments as of `call`, `given` as of `Detector.call`.
 
         Returns:
           The detector's `rpn_scores`, `rpn_boxes`, `proposals`, `proposal_scores`, `valid`;
@@ -120,6 +125,8 @@ class DSG(keras.Model):
             result["boxes"] = box_lib.clip(refined, image_size)
         if self.edge_refiner is not None:
             result |= self._refine_edges(fine, known, result["boxes"], image_size)
+        if self.whole_pixels and not training and original_size is not None:
+            result["boxes"] = box_lib.to_whole_pixels(result["boxes"], image_size, original_size)
         if not training and self.refined_nms_iou < 1:
             # Proposals of one object come together when they are refined; one of them is enough to answer.
             result["valid"] &= box_lib.non_maxima(result["boxes"], found["proposal_scores"], self.refined_nms_iou)

@@ -45,6 +45,7 @@ class CheckpointModel:
             {
                 "image": image[tf.newaxis],
                 "image_size": image_size[tf.newaxis],
+                "original_size": original_size[tf.newaxis],
                 "queries": tf.reshape(tf.constant(triplets, tf.int32), [1, -1, 3]),
             },
             training=False,

@@ -94,7 +94,7 @@ class ServingModule(tf.Module):
         """The differentiable scene graph of images: all that `answer` needs of them."""
         with tf.control_dependencies([checks.some_images(image)]):
             network, image_size, original_size = decoding.network_images(image, self.resize)
-        encoded = self._encode_images(network, image_size)
+        encoded = self._encode_images(network, image_size, original_size)
         factors = (original_size / image_size)[:, tf.newaxis]
         state = {name: encoded[name] for name in STATE if name in encoded}
         return {

@@ -149,7 +149,7 @@ class Run:
 
 _FEW = "--epochs=0.5 --batch_size=2 --eval_images=2"
 _SYNTHETIC = f"--synthetic_images=8,2,2 {_FEW}"
-_PAPER = "--contrastive_queries=0 --nogated_relations --edge_level=0"
+_PAPER = "--contrastive_queries=0 --nogated_relations --edge_level=0 --nowhole_pixels"
 _CLEVR = "python train.py --flagfile=configs/clevr_small.flags"
 _PHOTO = '--image=photo.png --query "red rubber cube, left, blue metal sphere" --output=answer.png'
 _MODEL = "python eval.py --model_dir=runs/clevr_small_dsg"
@@ -180,12 +180,11 @@ STAGES = (
     (
         Run(_CLEVR, _FEW),
         Run(
-            f"python train.py --flagfile=configs/synthetic.flags {_PAPER} --model_dir=runs/synthetic_plain",
-            _SYNTHETIC,
+            f"python train.py --flagfile=configs/synthetic.flags --model_dir=runs/synthetic_plain {_PAPER}", _SYNTHETIC
         ),
         Run(
-            f"python train.py --flagfile=configs/synthetic.flags {_PAPER} --model=no_dsg_br --epochs=3.6 "
-            "--model_dir=runs/synthetic_no_dsg",
+            "python train.py --flagfile=configs/synthetic.flags --model=no_dsg_br --epochs=3.6 "
+            f"--model_dir=runs/synthetic_no_dsg {_PAPER}",
             _SYNTHETIC,
         ),
         Run(
@@ -195,11 +194,11 @@ STAGES = (
         Run("python eval.py --model_dir=runs/synthetic_dsg --data_dir=data/clevr_small --split=val"),
     ),
     (
-        Run(f"{_CLEVR} {_PAPER} --init_checkpoint=runs/synthetic_plain --model_dir=runs/clevr_small_plain", _FEW),
+        Run(f"{_CLEVR} --init_checkpoint=runs/synthetic_plain --model_dir=runs/clevr_small_plain {_PAPER}", _FEW),
         Run("python -m export.export_saved_model --model_dir=runs/clevr_small_dsg --output_dir=exported/clevr"),
         Run(
-            f"{_CLEVR} {_PAPER} --model=no_dsg_br --init_checkpoint=runs/synthetic_no_dsg "
-            "--model_dir=runs/clevr_small_no_dsg",
+            f"{_CLEVR} --model=no_dsg_br --init_checkpoint=runs/synthetic_no_dsg "
+            f"--model_dir=runs/clevr_small_no_dsg {_PAPER}",
             _FEW,
         ),
         Run(f"{_CLEVR} --init_checkpoint=runs/synthetic_dsg", f"{_FEW} --model_dir=runs/from_synthetic"),

@@ -188,6 +188,22 @@ def compiled_step(network):
     return tf.function(make_step(network), autograph=False)
 
 
+def test_answers_end_at_whole_pixels_of_the_original_image(network):
+    """Only where the network is told how large it was, and only at inference."""
+    inputs = images()
+    twice = {**inputs, "original_size": 2 * inputs["image_size"]}
+    plain = network({k: tf.constant(v) for k, v in twice.items()})["boxes"].numpy()
+    network.whole_pixels = True
+    whole, untold, training = (
+        network({k: tf.constant(v) for k, v in given.items()}, training=trains)["boxes"].numpy()
+        for given, trains in ((twice, False), (inputs, False), (twice, True))
+    )
+    network.whole_pixels = False
+    np.testing.assert_array_equal(whole, np.round(2 * plain) / 2)
+    np.testing.assert_array_equal(untold, plain)
+    assert (training % 0.5 != 0).any()
+
+
 @pytest.mark.stack
 @pytest.mark.parametrize("kind", ["dsg", "no_dsg", "no_dsg_br", "beyond_paper"])
 def test_a_train_step_moves_every_part(kind, request):
