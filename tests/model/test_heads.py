@@ -149,7 +149,10 @@ def test_the_label_heads_are_linear():
 def test_results_are_float32_under_mixed_precision():
     policy = keras.mixed_precision.Policy("mixed_bfloat16")
     classifier = heads.ReferringClassifier(ENTITIES, RELATIONS, HIDDEN, dtype=policy)
-    refiner, labeler = heads.BoxRefiner(dtype=policy), heads.LabelHeads(ENTITIES, RELATIONS, dtype=policy)
+    refiner, labeler = (
+        heads.BoxRefiner(dtype=policy),
+        heads.LabelHeads(ENTITIES, RELATIONS, exclusive_relations=False, dtype=policy),
+    )
     results = [classifier(ENCODED, QUERIES)["role_logits"], *refiner(NODES, PROPOSALS), *labeler(NODES, NODES[:, None])]
     assert [value.dtype for value in results] == [tf.float32] * 5
     np.testing.assert_allclose(results[2], PROPOSALS, atol=1e-5)  # Coordinates must not be rounded to 8 bits.

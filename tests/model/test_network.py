@@ -303,7 +303,9 @@ def test_a_control_does_not_see_what_is_hidden(network, answer, hidden):
 @pytest.mark.parametrize("name", ["no_dsg", "no_dsg_br"])
 def test_no_dsg_has_neither_graph_nor_labels_and_refines_in_one_variant(name, request, tmp_path):
     model = request.getfixturevalue(f"{name}_network")
-    parts = {"detector", "entity_features", "classifier"} | ({"refiner", "edge_refiner"} if name == "no_dsg_br" else set())
+    parts = {"detector", "entity_features", "classifier"} | (
+        {"refiner", "edge_refiner"} if name == "no_dsg_br" else set()
+    )
     assert set(build.count_parameters(model)) == parts | {"total"}
     stored = tf.train.list_variables(tf.train.Checkpoint(model=model).write(str(tmp_path / "checkpoint")))
     assert {name.split("/")[1] for name, _ in stored if name.startswith("model/")} == parts
