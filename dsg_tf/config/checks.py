@@ -43,6 +43,8 @@ def check_together(config: Config) -> None:
         for name in ("rpn_level", "roi_level"):
             if getattr(config, name) > config.fpn_max_level:
                 raise ValueError(f"--{name}={getattr(config, name)} is above --fpn_max_level={config.fpn_max_level}")
+    if config.edge_level and not 2 <= config.edge_level <= 5:
+        raise ValueError(f"--edge_level={config.edge_level} must be 0 (none) or a level of the backbone, 2 to 5")
     if config.rpn_negative_iou > config.rpn_positive_iou:
         raise ValueError(
             f"--rpn_negative_iou={config.rpn_negative_iou} is above --rpn_positive_iou={config.rpn_positive_iou}"
