@@ -84,8 +84,8 @@ class GatedMLP(keras.layers.Layer):
     """`SplitMLP` of the inputs, plus a function of the last, how j lies from i, times a linear map of the third, z_j.
 
     So a message can say "a red cube" and "to the left" in one product. A sum of the two, which is all that a linear
-    output makes of them, tells what is around a box and where things are, not which is where. That the factor sees
-    nothing but where halves the steps until it is learned from pictures.
+    output makes of them, tells what is around a box and where things are, not which is where. Because the
+    factor sees nothing but where, it is learned in about half the steps (docs/comparison.md).
     """
 
     def __init__(
