@@ -13,10 +13,11 @@ from collections.abc import Iterable, Sequence
 import tensorflow as tf
 from absl import logging
 
-from dsg_tf import build, half_precision
+from dsg_tf import build
 from dsg_tf import config as config_lib
 from dsg_tf.data.scene import Vocabulary
 from dsg_tf.model.moving_average import MovingAverage
+from dsg_tf.pack import half_precision
 from dsg_tf.process import files
 
 VOCABULARY_FILE = "vocabulary.json"

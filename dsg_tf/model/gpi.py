@@ -88,17 +88,9 @@ class GatedMLP(keras.layers.Layer):
     factor sees nothing but where, it is learned in about half the steps (docs/comparison.md).
     """
 
-    def __init__(
-        self,
-        hidden_units: int,
-        units: int,
-        unordered: int | None = None,
-        hidden_layers: int = 1,
-        activation=None,
-        **kwargs,
-    ):
+    def __init__(self, hidden_units: int, units: int, *options, **kwargs):
         super().__init__(**kwargs)
-        self.message = SplitMLP(hidden_units, units, unordered, hidden_layers, activation, name="message")
+        self.message = SplitMLP(hidden_units, units, *options, name="message")
         self.gate = SplitMLP(hidden_units // 4, units, name="gate")
         self.neighbor = keras.layers.Dense(units, name="neighbor")
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from dsg_tf import build, checkpoints, half_precision
+from dsg_tf import build, checkpoints
 from dsg_tf import config as config_lib
 from dsg_tf.data.records import DatasetInfo
 from dsg_tf.evaluation import scoring
-from dsg_tf.pack import card
+from dsg_tf.pack import card, half_precision
 from dsg_tf.process import files
 
 CARD_FILE = "CARD.md"

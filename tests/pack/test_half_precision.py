@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from dsg_tf import half_precision
+from dsg_tf.pack import half_precision
 
 
 def test_matrices_are_rounded_and_vectors_and_what_does_not_fit_are_not():
