@@ -115,7 +115,7 @@ def _calls(path: str, batch_size: int) -> dict[str, Callable[[], object]]:
     config = dataclasses.replace(settings.of_flag_file(path), init_checkpoint="", score_threshold=0.0)
     model = build.build_model(config, ENTITIES, RELATIONS)
     forward = tf.function(lambda inputs: model(inputs, training=False), autograph=False)
-    gradients = Gradients(model, build.build_losses(config, model, RELATIONS), parts=config.accumulation)
+    gradients = Gradients(model, build.build_losses(config, RELATIONS), parts=config.accumulation)
     # Weights that stay as they are: many steps on random inputs would lead anywhere.
     optimizer = keras.optimizers.AdamW(0.0)
     step = TrainStep(gradients, optimizer, tf.distribute.get_strategy(), clip_norm=config.clip_norm)

@@ -28,7 +28,8 @@ from dsg_tf import boxes as box_lib
 from dsg_tf.model import gpi, heads, regions
 
 FLAGS = flags.FLAGS
-STRIDE, ENTITIES, RELATIONS = 16, 100, 70
+LEVEL, ENTITIES, RELATIONS = 4, 100, 70
+STRIDE = 2**LEVEL
 COORDINATES, NODE_UNITS = 4, 1024
 RNG = np.random.default_rng(0)
 
@@ -72,8 +73,8 @@ def _of_boxes(count: int) -> dict[str, Callable[[], object]]:
     boxes = tf.constant(box_lib.scale(corners, np.array([height, width]) * STRIDE), tf.float32)
     calls: dict[str, Callable[[], object]] = {}
     for op in ("matmul", "integral"):
-        pairs = tf.function(regions.PairFeatures(FLAGS.units, stride=STRIDE, op=op))
-        calls[op] = functools.partial(pairs, feature_map, boxes)
+        pairs = tf.function(regions.PairFeatures(FLAGS.units, op=op))
+        calls[op] = functools.partial(pairs, {LEVEL: feature_map}, boxes)
     layer = tf.function(
         gpi.GraphLayer(
             hidden_units=FLAGS.units,

@@ -34,7 +34,7 @@ from official.vision.ops import spatial_transform_ops
 
 from dsg_tf import boxes as box_lib
 from dsg_tf.keras import keras
-from dsg_tf.model import regions, unordered_pairs
+from dsg_tf.model import pooling, regions, unordered_pairs
 
 tf.get_logger().setLevel("ERROR")  # It warns of functions in a loop.
 FLAGS = flags.FLAGS
@@ -115,10 +115,10 @@ class ProgramsOwn(keras.layers.Layer):
 
     def __init__(self, features, op):
         super().__init__()
-        self.pairs = regions.PairFeatures(features, stride=2**LEVEL, op=op)
+        self.pairs = regions.PairFeatures(features, op=op)
 
     def call(self, feature_map, boxes, training=False):
-        return unordered_pairs.spread(self.pairs(feature_map, boxes, training=training)[0])
+        return unordered_pairs.spread(self.pairs({LEVEL: feature_map}, boxes, training=training)[0])
 
 
 class Textbook(keras.layers.Layer):
@@ -126,12 +126,12 @@ class Textbook(keras.layers.Layer):
 
     def __init__(self, features):
         super().__init__()
-        self.pooling = regions.RegionPooling(features, stride=2**LEVEL, op="crop_and_resize")
+        self.pooling = pooling.RegionPooling(features, op="crop_and_resize")
 
     def call(self, feature_map, boxes, training=False):
         count = boxes.shape[1]
         unions = box_lib.union(boxes[:, :, tf.newaxis], boxes[:, tf.newaxis])
-        pooled = self.pooling(feature_map, tf.reshape(unions, [1, count**2, 4]))
+        pooled = self.pooling({LEVEL: feature_map}, tf.reshape(unions, [1, count**2, 4]))
         return tf.reshape(pooled, [1, count, count, -1])
 
 
@@ -146,7 +146,7 @@ class RoiAlign(keras.layers.Layer):
         count = boxes.shape[1]
         first, second = unordered_pairs.indices(count)
         unions = box_lib.union(tf.gather(boxes, first, axis=1), tf.gather(boxes, second, axis=1))
-        crops = spatial_transform_ops.multilevel_crop_and_resize({str(LEVEL): feature_map}, unions, regions.SAMPLES)
+        crops = spatial_transform_ops.multilevel_crop_and_resize({str(LEVEL): feature_map}, unions, pooling.SAMPLES)
         pooled = tf.reduce_mean(self.convolution(crops), axis=(2, 3))
         return unordered_pairs.spread(pooled)
 

@@ -13,9 +13,12 @@ from dsg_tf.data.batches.batch_spec import BatchSpec
 from dsg_tf.data.batches.network_input import Resize
 from dsg_tf.data.records import DatasetInfo
 from dsg_tf.keras import keras
-from dsg_tf.model import detector, dsg, gpi, heads, regions
+from dsg_tf.model import backbones, detector, dsg, gpi, heads, regions
 from dsg_tf.model.baselines import attention, shifts, two_step
 from dsg_tf.model.edge_refiner import EdgeRefiner
+from dsg_tf.model.nanodet_plus import NanoDetHead
+from dsg_tf.model.point_rpn import PointRPN
+from dsg_tf.model.proposals import Selection
 from dsg_tf.objectives import box_losses, losses
 
 SSAS_ITERATIONS = 3
@@ -59,11 +62,10 @@ def _graph_model(config: Config, num_entities: int, num_relations: int) -> dsg.D
     """The DSG and its ablations: parts left out or exchanged."""
     has = GRAPH_SYSTEMS[config.model]
     pair_units = config.pair_units if has.graph and not has.matches_triplets else 0
-    region: dict[str, Any] = {"stride": 2**config.roi_level, "op": config.roi_op}
     exclusive = config.relation_loss == "softmax"
     pair_features = graph = labeler = describe_pairs = auxiliary = edge_refiner = None
     if has.graph:
-        pair_features = regions.PairFeatures(config.feature_size, name="pair_features", **region)
+        pair_features = regions.PairFeatures(config.feature_size, op=config.roi_op, name="pair_features")
         graph = gpi.GraphLayer(
             hidden_units=config.hidden_units,
             hidden_layers=config.gpi_hidden_layers,
@@ -91,7 +93,7 @@ def _graph_model(config: Config, num_entities: int, num_relations: int) -> dsg.D
     return dsg.DSG(
         detector=build_detector(config),
         entity_features=regions.EntityFeatures(
-            config.feature_size, grid=config.entity_grid, name="entity_features", **region
+            config.feature_size, op=config.roi_op, grid=config.entity_grid, name="entity_features"
         ),
         pair_features=pair_features,
         graph=graph,
@@ -157,12 +159,11 @@ def make_attender(config: Config, num_entities: int, num_relations: int):
     )
 
 
-def build_losses(config: Config, model, num_relations: int):
+def build_losses(config: Config, num_relations: int):
     """The loss terms of the system that `build_model` made."""
     if config.model in ATTENTION_MODELS:
         return losses.MapLosses()
     return losses.Losses(
-        model.detector.anchors,
         num_relations,
         weights=dataclasses.asdict(config.loss_weights),
         rpn_positive_iou=config.rpn_positive_iou,
@@ -176,38 +177,47 @@ def build_losses(config: Config, model, num_relations: int):
 
 
 def _backbone(config: Config) -> keras.Model:
-    backbone = detector.make_backbone(
+    backbone = backbones.make_backbone(
         config.backbone, config.backbone_depth, config.backbone_width, config.image_size, config.batch_norm == "sync"
     )
     if config.freeze_stem:
-        detector.freeze_stem(backbone)
+        backbones.freeze_stem(backbone)
     return backbone
 
 
 def build_detector(config: Config) -> detector.Detector:
     """Builds the detector of the configuration."""
     sync = config.batch_norm == "sync"
-    levels = sorted([config.rpn_level, config.roi_level])
+    rpn_levels, roi_levels = config.rpn_levels, config.roi_levels
+    levels = sorted({*rpn_levels, *roi_levels})
     backbone = _backbone(config)
     max_level = config.fpn_max_level if config.decoder == "fpn" else levels[-1]
     decoder = detector.make_decoder(
         config.decoder, backbone.output_specs, levels[0], max_level, config.fpn_filters, sync
     )
-    num_anchors = len(config.anchor_scales) * len(config.aspect_ratios)
+    if config.backbone == "nanodet_plus":
+        rpn_head, anchors = PointRPN(NanoDetHead(name="head"), name="rpn_head"), None
+    else:
+        num_anchors = len(config.anchor_scales) * len(config.aspect_ratios)
+        rpn_head = detector.make_rpn_head(rpn_levels, num_anchors, config.rpn_filters, sync)
+        anchors = detector.make_anchors(config.image_size, rpn_levels, config.anchor_scales, config.aspect_ratios)
     return detector.Detector(
         backbone,
         decoder,
-        detector.make_rpn_head(config.rpn_level, num_anchors, config.rpn_filters, sync),
-        rpn_level=config.rpn_level,
-        roi_level=config.roi_level,
-        anchors=detector.make_anchors(config.image_size, config.rpn_level, config.anchor_scales, config.aspect_ratios),
-        num_boxes=config.num_boxes,
-        nms_iou=config.nms_iou,
-        pre_nms_top_k=config.pre_nms_top_k,
-        score_threshold=config.score_threshold,
+        rpn_head,
+        rpn_levels=rpn_levels,
+        roi_levels=roi_levels,
+        anchors=anchors,
+        selection=Selection(
+            num_boxes=config.num_boxes,
+            nms_iou=config.nms_iou,
+            pre_nms_top_k=config.pre_nms_top_k,
+            score_threshold=config.score_threshold,
+            train_on_all_proposals=config.train_on_all_proposals,
+            levels_apart=config.nms_of_levels,
+        ),
         pixel_mean=config.pixel_mean,
         pixel_std=config.pixel_std,
-        train_on_all_proposals=config.train_on_all_proposals,
         frozen_norms={"frozen": ("backbone",), "frozen_all": ("backbone", "decoder", "rpn_head")}.get(
             config.batch_norm, ()
         ),

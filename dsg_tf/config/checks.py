@@ -32,7 +32,8 @@ def check_together(config: Config) -> None:
             raise ValueError(f"--{name}={getattr(config, name)} must have {length} values")
     if config.profile_steps and (len(config.profile_steps) != 2 or config.profile_steps[0] >= config.profile_steps[1]):
         raise ValueError(f"--profile_steps={config.profile_steps} must be two steps, the first before the last")
-    coarsest = config.fpn_max_level if config.decoder == "fpn" else max(config.rpn_level, config.roi_level)
+    levels = {name: getattr(config, name) for name in ("rpn_level", "rpn_max_level", "roi_level", "roi_max_level")}
+    coarsest = config.fpn_max_level if config.decoder == "fpn" else max(levels.values())
     for name, value in (("image_height", config.image_height), ("image_width", config.image_width)):
         if value % 2**coarsest:
             raise ValueError(
@@ -40,9 +41,13 @@ def check_together(config: Config) -> None:
                 "the coarsest in use"
             )
     if config.decoder == "fpn":
-        for name in ("rpn_level", "roi_level"):
-            if getattr(config, name) > config.fpn_max_level:
-                raise ValueError(f"--{name}={getattr(config, name)} is above --fpn_max_level={config.fpn_max_level}")
+        for name, level in levels.items():
+            if level > config.fpn_max_level:
+                raise ValueError(f"--{name}={level} is above --fpn_max_level={config.fpn_max_level}")
+    for name in ("rpn", "roi"):
+        first, last = levels[f"{name}_level"], levels[f"{name}_max_level"]
+        if 0 < last < first:
+            raise ValueError(f"--{name}_max_level={last} is below --{name}_level={first}; 0 means one level")
     if config.edge_level and not 2 <= config.edge_level <= 5:
         raise ValueError(f"--edge_level={config.edge_level} must be 0 (none) or a level of the backbone, 2 to 5")
     if config.rpn_negative_iou > config.rpn_positive_iou:

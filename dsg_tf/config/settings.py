@@ -93,7 +93,12 @@ class Config:
     pixel_std: tuple[float, ...] = _setting((58.395, 57.12, 57.375), "RGB scale the image is divided by", minimum=1e-6)
 
     # Detector.
-    backbone: str = _setting("dilated_resnet", "Model Garden backbone", ("resnet", "dilated_resnet", "efficientnet"))
+    backbone: str = _setting(
+        "dilated_resnet",
+        "Model Garden backbone; or NanoDet-Plus, a detector of COCO's classes with its neck, whose boxes are the RPN's "
+        "anchors",
+        ("resnet", "dilated_resnet", "efficientnet", "nanodet_plus"),
+    )
     backbone_depth: str = _setting(
         "101",
         "model id: ResNet depth (10, 18, ... 152) or EfficientNet id (b0, ...; "
@@ -104,7 +109,13 @@ class Config:
     fpn_filters: int = _setting(256, "channels of the FPN", minimum=1)
     fpn_max_level: int = _setting(5, "coarsest FPN level", minimum=2)
     rpn_level: int = _setting(4, "feature level (stride 2**level) of the RPN", minimum=2)
+    rpn_max_level: int = _setting(0, "its coarsest level, of several; 0: it has one, as in the paper", minimum=0)
     roi_level: int = _setting(4, "feature level of the region features", minimum=2)
+    roi_max_level: int = _setting(
+        0,
+        "their coarsest level, of several: each box has that of its size, as in Faster R-CNN with FPN; 0: one",
+        minimum=0,
+    )
     rpn_filters: int = _setting(512, "channels of the RPN's convolution", minimum=1)
     anchor_scales: tuple[float, ...] = _setting(
         (4, 8, 16, 32), "anchor sides in strides of the RPN level", minimum=1e-6
@@ -116,6 +127,11 @@ class Config:
     num_boxes: int = _setting(32, "proposals per image (N)", minimum=1)
     nms_iou: float = _setting(0.5, "IoU threshold of the non-maximum suppression", minimum=0)
     pre_nms_top_k: int = _setting(2000, "best-scoring anchors that enter the NMS", minimum=1)
+    nms_of_levels: bool = _setting(
+        True,
+        "whether each level of the RPN has its own NMS and top k, as in Faster R-CNN with FPN; if not, a box of one level "
+        "suppresses those of the others: better for few boxes",
+    )
     score_threshold: float = _setting(0.8, "proposals below it are dropped, but never the best", minimum=0)
     train_on_all_proposals: bool = _setting(
         False,
@@ -306,6 +322,14 @@ class Config:
     @property
     def image_size(self) -> tuple[int, int]:
         return self.image_height, self.image_width
+
+    @property
+    def rpn_levels(self) -> tuple[int, ...]:
+        return tuple(range(self.rpn_level, max(self.rpn_level, self.rpn_max_level) + 1))
+
+    @property
+    def roi_levels(self) -> tuple[int, ...]:
+        return tuple(range(self.roi_level, max(self.roi_level, self.roi_max_level) + 1))
 
     @property
     def system(self) -> str:

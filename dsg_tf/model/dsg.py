@@ -97,7 +97,7 @@ class DSG(keras.Model):
         """The differentiable scene graph of images; arguments as of `call`, `given` as of `Detector.call`.
 
         Returns:
-          The detector's `rpn_scores`, `rpn_boxes`, `proposals`, `proposal_scores`, `valid`;
+          The detector's `rpn_scores`, `rpn_boxes`, `anchors`, `proposals`, `proposal_scores`, `valid`;
           `nodes` `[B, N, .]`: z'_i; `boxes` float32 `[B, N, 4]`: refined boxes clipped to the image, pixels of
           the network input; with a refiner `deltas` float32 `[B, N, 4]`: encoded refinement; with an edge refiner
           `edge_starts`, the boxes before it, and `edge_deltas`, both float32 `[B, N, 4]`; with a graph
@@ -106,11 +106,13 @@ class DSG(keras.Model):
           `[B, N, N, .]`; with an auxiliary classifier `node_inputs` `[B, N, .]`: z_i.
         """
         found = self.detector(image, image_size, training=training, given=given)
-        features, fine = found.pop("features"), found.pop("fine_features", None)
-        entities = self.entity_features(features, found["proposals"], training)
+        maps, fine = found.pop("features"), found.pop("fine_features", None)
+        entities = self.entity_features(maps, found["proposals"], training)
+        if "descriptors" in found:
+            entities = tf.concat([entities, tf.cast(found.pop("descriptors"), entities.dtype)], axis=-1)
         graph, node_inputs = {"nodes": entities}, None
         if self.graph is not None:
-            pairs, unions = self.pair_features(features, found["proposals"], training)
+            pairs, unions = self.pair_features(maps, found["proposals"], training)
             node_inputs = _append_coordinates(entities, found["proposals"], image_size[:, tf.newaxis])
             graph = self.graph(
                 node_inputs,

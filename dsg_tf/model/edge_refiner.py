@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from dsg_tf import boxes as box_lib
 from dsg_tf.keras import keras
-from dsg_tf.model import regions
+from dsg_tf.model.sampling import sample_grid
 
 CONTEXT = 1.5  # Sides of the region that is looked at, in sides of the box.
 GRID = 10  # Samples a side of that region.
@@ -43,7 +43,7 @@ class EdgeRefiner(keras.layers.Layer):
         Returns:
           float32 deltas and refined boxes, both `[B, N, 4]`.
         """
-        samples = regions.sample_grid(features, _enlarged(boxes), GRID, self.stride)
+        samples = sample_grid(features, _enlarged(boxes), GRID, self.stride)
         samples = tf.reshape(samples, [-1, boxes.shape[1], GRID * GRID * features.shape[-1]])
         hidden = tf.nn.relu(self.look(samples) + self.know(nodes))
         deltas = tf.cast(self.deltas(hidden), tf.float32)

@@ -33,7 +33,6 @@ class Losses:
     """Computes the terms that a model's outputs allow.
 
     Args:
-      anchors: float32 `[H', W', A * 4]` of the detector.
       num_relations: R.
       weights: of the terms, by name.
       rpn_positive_iou, rpn_negative_iou, rpn_samples: which anchors count, see `targets.rpn_targets`.
@@ -46,7 +45,6 @@ class Losses:
 
     def __init__(
         self,
-        anchors,
         num_relations: int,
         *,
         weights: Mapping[str, float],
@@ -58,7 +56,7 @@ class Losses:
         exclusive_relations: bool,
         refine_loss: RefineLoss,
     ):
-        self.anchors, self.num_relations, self.weights = anchors, num_relations, weights
+        self.num_relations, self.weights = num_relations, weights
         self.rpn_positive_iou, self.rpn_negative_iou, self.rpn_samples = rpn_positive_iou, rpn_negative_iou, rpn_samples
         self.rpn_score_loss = maskrcnn_losses.RpnScoreLoss(rpn_samples)
         self.released_scale, self.balance_roles = released_scale, balance_roles
@@ -92,22 +90,20 @@ class Losses:
 
     def _rpn_terms(self, outputs, batch):
         scores, encoded = targets.rpn_targets(
-            self.anchors,
+            outputs["anchors"],
             batch,
             positive_iou=self.rpn_positive_iou,
             negative_iou=self.rpn_negative_iou,
             num_samples=self.rpn_samples,
         )
         return {
-            "rpn_score": self.rpn_score_loss({"level": outputs["rpn_scores"]}, {"level": scores}),
+            "rpn_score": self.rpn_score_loss(_as_map(outputs["rpn_scores"]), _as_map(scores)),
             "rpn_box": self._rpn_box_term(outputs["rpn_boxes"], encoded, scores),
         }
 
     def _rpn_box_term(self, predicted, target, scores):
         """Huber loss of the positive anchors' boxes."""
-        shape = [-1, scores.shape[1] * scores.shape[2] * scores.shape[3], 4]
-        losses = smooth_l1(tf.reshape(predicted - target, shape), RPN_SMOOTH_L1_BETA)
-        scores = tf.reshape(scores, shape[:2])
+        losses = smooth_l1(predicted - target, RPN_SMOOTH_L1_BETA)
         if self.released_scale:
             of_image = _share(tf.reduce_sum(losses, axis=-1), scores == 1.0, of=scores >= 0.0)
         else:
@@ -170,6 +166,11 @@ class MapLosses:
         maps, truth = tf.clip_by_value(maps, MAP_EPSILON, 1.0 - MAP_EPSILON), tf.cast(truth, tf.float32)
         cells = -MAP_POSITIVE_WEIGHT * truth * tf.math.log(maps) - (1.0 - truth) * tf.math.log(1.0 - maps)
         return tf.reduce_mean(_mean(tf.reduce_mean(cells, axis=(2, 3)), query_mask, 1))
+
+
+def _as_map(scores):
+    """`[B, K]` in the form that Model Garden's loss takes, one level of K cells with an anchor each."""
+    return {"level": scores[:, :, tf.newaxis, tf.newaxis]}
 
 
 def _balanced(target, counts):

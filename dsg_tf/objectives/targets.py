@@ -22,17 +22,16 @@ def rpn_targets(anchors, batch, *, positive_iou: float, negative_iou: float, num
     generator, which neither compiles with XLA nor repeats after a restart.)
 
     Args:
-      anchors: float32 `[H', W', A * 4]`, pixels.
+      anchors: float32 `[1 or B, K, 4]`, pixels.
       batch: `true_boxes` `[B, M, 4]`, `box_mask` bool `[B, M]`, `seed` int32 `[B, 2]`.
 
     Returns:
-      Scores float32 `[B, H', W', A]`: 1 positive, 0 negative, -1 ignored, with at most `num_samples` not ignored
-      and at most half of them positive; and encoded boxes `[B, H', W', A * 4]`, zero where not positive.
+      Scores float32 `[B, K]`: 1 positive, 0 negative, -1 ignored, with at most `num_samples` not ignored and at most
+      half of them positive; and encoded boxes `[B, K, 4]`, zero where not positive.
     """
-    height, width, depth = anchors.shape
-    flat = tf.reshape(anchors, [1, -1, 4])
-    batch_size = tf.shape(batch["true_boxes"])[0]
-    iou = box_lib.iou(tf.tile(flat, [batch_size, 1, 1]), batch["true_boxes"])  # [B, A', M]
+    batch_size, count = tf.shape(batch["true_boxes"])[0], anchors.shape[1]
+    anchors = tf.broadcast_to(anchors, [batch_size, count, 4])
+    iou = box_lib.iou(anchors, batch["true_boxes"])  # [B, K, M]
     iou *= tf.cast(batch["box_mask"][:, tf.newaxis], tf.float32)
     best = tf.reduce_max(iou, axis=2)
     best_of_box = tf.reduce_max(iou, axis=1, keepdims=True)
@@ -40,7 +39,6 @@ def rpn_targets(anchors, batch, *, positive_iou: float, negative_iou: float, num
     positive = (best >= positive_iou) | is_best
     negative = (best < negative_iou) & ~positive
 
-    count = int(flat.shape[1])
     keys = tf.map_fn(
         lambda seed: tf.random.stateless_uniform([count], seed),
         batch["seed"],
@@ -53,9 +51,8 @@ def rpn_targets(anchors, batch, *, positive_iou: float, negative_iou: float, num
 
     scores = tf.where(positive, 1.0, tf.where(negative, 0.0, -1.0))
     matched = tf.gather(batch["true_boxes"], tf.argmax(iou, axis=2), axis=1, batch_dims=1)
-    encoded = box_lib.encode(matched, flat, weights=(1.0, 1.0, 1.0, 1.0))
-    encoded = tf.where(positive[..., tf.newaxis], encoded, 0.0)
-    return tf.reshape(scores, [-1, height, width, depth // 4]), tf.reshape(encoded, [-1, height, width, depth])
+    encoded = box_lib.encode(matched, anchors, weights=(1.0, 1.0, 1.0, 1.0))
+    return scores, tf.where(positive[..., tf.newaxis], encoded, 0.0)
 
 
 def _sample(candidates, keys, limits, max_limit: int):

@@ -68,7 +68,7 @@ class Trainer:
         self.state = RunState(
             config.model_dir, strategy, model=self.model, optimizer=optimizer, step=step, average=self.average
         )
-        losses = build.build_losses(config, self.model, num_relations)
+        losses = build.build_losses(config, num_relations)
         gradients = Gradients(
             self.model, losses, devices=devices, parts=config.accumulation, jit_compile=config.jit_compile
         )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import types
-
 import numpy as np
 import tensorflow as tf
 import tiny
@@ -12,13 +10,12 @@ from dsg_tf import build
 from dsg_tf.model import detector
 
 CONFIG = tiny.config()
-ANCHORS = detector.make_anchors(CONFIG.image_size, CONFIG.rpn_level, CONFIG.anchor_scales, CONFIG.aspect_ratios)
+ANCHORS = detector.make_anchors(CONFIG.image_size, CONFIG.rpn_levels, CONFIG.anchor_scales, CONFIG.aspect_ratios)[None]
 E, R, N = tiny.NUM_ENTITIES, tiny.NUM_RELATIONS, CONFIG.num_boxes
 
 
 def make_losses(**changes):
-    model = types.SimpleNamespace(detector=types.SimpleNamespace(anchors=ANCHORS))
-    return build.build_losses(tiny.config(**changes), model, R)
+    return build.build_losses(tiny.config(**changes), R)
 
 
 def make_outputs(batch, seed=0):
@@ -29,10 +26,10 @@ def make_outputs(batch, seed=0):
     near = batch["true_boxes"].numpy()[:, :4] + rng.uniform(-0.5, 0.5, [size, 4, 4])
     others = np.tile([[61, 93, 64, 96], [0, 0, 0, 0]], [size, 1, 1])
     proposals = np.concatenate([near, others], axis=1)
-    rows, columns, depth = ANCHORS.shape
     return {
-        "rpn_scores": normal(rows, columns, depth // 4),
-        "rpn_boxes": normal(rows, columns, depth),
+        "rpn_scores": normal(ANCHORS.shape[1]),
+        "rpn_boxes": normal(ANCHORS.shape[1], 4),
+        "anchors": ANCHORS,
         "proposals": tf.constant(proposals, tf.float32),
         "valid": tf.constant([[True] * 5 + [False]] * size),
         "role_logits": normal(queries, N, 4),

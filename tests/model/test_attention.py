@@ -155,7 +155,7 @@ def test_steps_lower_the_loss_and_the_maps_answer(models, name):
     settings, model = models[name]
     assert settings.image_size == (224, 224) and settings.optimizer == "rmsprop" and settings.learning_rate == 1e-3
     batch = tiny.batch(settings, 2)
-    losses = build.build_losses(settings, model, tiny.NUM_RELATIONS)
+    losses = build.build_losses(settings, tiny.NUM_RELATIONS)
     optimizer = keras.optimizers.RMSprop(5e-4)
 
     @tf.function(autograph=False)
@@ -189,7 +189,7 @@ def test_the_loss_is_the_literal_weighted_cross_entropy(models):
         f"{role}_map": RNG.uniform(0.1, 0.9, [2, settings.max_queries, SIZE, SIZE]).astype(np.float32)
         for role in roles.ROLES
     }
-    terms = build.build_losses(settings, model, tiny.NUM_RELATIONS)(maps, batch)
+    terms = build.build_losses(settings, tiny.NUM_RELATIONS)(maps, batch)
     for role in roles.ROLES:
         truth = metrics.true_mask(batch, role).numpy()
         of_image = []

@@ -1,78 +1,96 @@
-"""The detector's own arithmetic against its textbook forms."""
+"""The detector's input, and Model Garden's own Faster R-CNN in it."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from official.vision.modeling.layers import roi_generator
+from official.vision.configs import maskrcnn as maskrcnn_config
+from official.vision.modeling import factory
 
+from dsg_tf import build, checkpoints
+from dsg_tf.config import Config
+from dsg_tf.keras import keras
 from dsg_tf.model import detector
 
-SIZE, ANCHORS, PROPOSALS = (64, 96), 2, 12
+SIZE = (64, 96)
 MEAN, STD = [120.0, 110.0, 100.0], [60.0, 50.0, 70.0]
-
-
-def make(nms_iou: float, num_boxes: int = PROPOSALS, pre_nms_top_k: int = 100):
-    return detector.Detector(
-        backbone=None,
-        decoder=None,
-        rpn_head=None,
-        rpn_level=3,
-        roi_level=3,
-        anchors=detector.make_anchors(SIZE, 3, [2, 4], [1]),
-        num_boxes=num_boxes,
-        nms_iou=nms_iou,
-        pre_nms_top_k=pre_nms_top_k,
-        score_threshold=0.0,
-        train_on_all_proposals=True,
-        pixel_mean=MEAN,
-        pixel_std=STD,
-        frozen_norms=(),
-    )
 
 
 def test_pixels_are_normalised_inside_the_image_and_zero_in_its_padding():
     rng = np.random.default_rng(0)
     image, sizes = rng.integers(0, 256, [2, *SIZE, 3]).astype(np.uint8), np.array([[64, 50], [31, 96]], np.float32)
-    found = make(0.5)._normalize(tf.constant(image), tf.constant(sizes)).numpy()
+    made = detector.Detector(
+        *(None, None, None),
+        rpn_levels=[3],
+        roi_levels=[3],
+        anchors=None,
+        selection=None,
+        pixel_mean=MEAN,
+        pixel_std=STD,
+        frozen_norms=(),
+    )
+    found = made._normalize(tf.constant(image), tf.constant(sizes)).numpy()
     expected = (image - np.array(MEAN)) / np.array(STD)
     expected[0, :, 50:] = expected[1, 31:] = 0
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("nms_iou", [0.0, 0.5, 0.7])
-@pytest.mark.parametrize("num_boxes, pre_nms_top_k", [(12, 100), (100, 100), (12, 1000)])
-def test_proposals_are_those_of_model_garden(nms_iou, num_boxes, pre_nms_top_k):
-    """Where its threshold is no less than the 0.5 that is written into its suppression, or 0: none."""
-    rng = np.random.default_rng(0)
-    own = make(nms_iou, num_boxes, pre_nms_top_k)
-    scores = tf.constant(rng.normal(size=[3, 8, 12, ANCHORS]), tf.float32)
-    encoded = tf.constant(rng.normal(scale=0.5, size=[3, 8, 12, 4 * ANCHORS]), tf.float32)
-    image_size = tf.constant([SIZE, (40, 96), (5, 5)], tf.float32)
-    generator = roi_generator.MultilevelROIGenerator(
-        test_pre_nms_top_k=pre_nms_top_k,
-        test_nms_iou_threshold=nms_iou,
-        test_num_proposals=num_boxes,
-        test_pre_nms_min_size_threshold=detector.MIN_SIDE,
-    )
-    anchors = tf.tile(own.anchors[tf.newaxis], [3, 1, 1, 1])
-    expected, expected_scores = generator({"3": encoded}, {"3": scores}, {"3": anchors}, image_size, training=False)
-    found, found_scores, valid = own._propose(scores, encoded, image_size, training=True)
-    expected_valid = (expected[..., 2:] > expected[..., :2]).numpy().all(-1)
-    np.testing.assert_array_equal(valid, expected_valid)
-    np.testing.assert_allclose(found, expected * expected_valid[..., np.newaxis], atol=1e-5)
-    np.testing.assert_allclose(found_scores, expected_scores * expected_valid, atol=1e-6)
+MODEL_GARDEN_SIZE, PROPOSALS = (128, 192), 40
 
 
-def test_below_one_half_boxes_that_overlap_more_are_suppressed_too():
-    own = make(0.3)
+@pytest.fixture(scope="module")
+def faster_rcnn():
+    """Model Garden's `fasterrcnn_resnetfpn_coco` with a smaller backbone and input; weights and statistics random."""
+    task = maskrcnn_config.fasterrcnn_resnetfpn_coco().task
+    task.model.backbone.resnet.model_id = 18
+    task.model.detection_generator.use_batched_nms = False
+    specs = keras.layers.InputSpec(shape=[None, *MODEL_GARDEN_SIZE, 3])
+    model = factory.build_maskrcnn(input_specs=specs, model_config=task.model)
     rng = np.random.default_rng(0)
-    scores = tf.constant(rng.normal(size=[1, 8, 12, ANCHORS]), tf.float32)
-    boxes, _, valid = own._propose(scores, tf.zeros([1, 8, 12, 4 * ANCHORS]), tf.constant([SIZE], tf.float32), True)
-    boxes = boxes.numpy()[valid.numpy()]
-    low, high = (
-        f(boxes[:, None, s], boxes[None, :, s]) for f, s in ((np.maximum, slice(2)), (np.minimum, slice(2, 4)))
+    for variable in model.variables:
+        noise = rng.normal(size=variable.shape, scale=0.05).astype(np.float32)
+        variable.assign_add(np.abs(noise) if "variance" in variable.name else noise)
+    return model
+
+
+@pytest.mark.stack
+def test_a_faster_rcnn_of_model_garden_loads_whole_and_proposes_the_same(tmp_path, faster_rcnn):
+    image = np.random.default_rng(1).integers(0, 256, [1, *MODEL_GARDEN_SIZE, 3]).astype(np.uint8)
+    size = np.array([[120.0, 190.0]], np.float32)
+    items = {"backbone": faster_rcnn.backbone, "decoder": faster_rcnn.decoder, "rpn_head": faster_rcnn.rpn_head}
+    prefix = tf.train.Checkpoint(model=faster_rcnn, **faster_rcnn.checkpoint_items).save(str(tmp_path / "ckpt"))
+
+    config = Config(
+        image_height=MODEL_GARDEN_SIZE[0],
+        image_width=MODEL_GARDEN_SIZE[1],
+        backbone="resnet",
+        backbone_depth="18",
+        decoder="fpn",
+        fpn_filters=256,
+        fpn_max_level=6,
+        rpn_level=2,
+        rpn_max_level=6,
+        roi_level=2,
+        roi_max_level=6,
+        rpn_filters=256,
+        anchor_scales=(8,),
+        aspect_ratios=(0.5, 1, 2),
+        nms_iou=0.7,
+        pre_nms_top_k=1000,
+        num_boxes=PROPOSALS,
+        score_threshold=0.0,
     )
-    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=-1)
-    inter = np.prod(np.maximum(high - low, 0), axis=-1)
-    iou = inter / (areas[:, None] + areas - inter)
-    assert iou[~np.eye(len(boxes), dtype=bool)].max() <= 0.3
+    model = build.build_model(config, 5, 3)
+    checkpoints.initialize(model, prefix, ["backbone", "decoder", "rpn_head"])
+    found = model.detector(tf.constant(image), tf.constant(size))
+
+    normalized = model.detector._normalize(tf.constant(image), tf.constant(size))
+    levels = items["decoder"](items["backbone"](normalized, training=False), training=False)
+    scores, boxes = items["rpn_head"](levels)
+    anchors = {
+        str(level): detector.make_anchors(MODEL_GARDEN_SIZE, [level], (8,), (0.5, 1, 2))[tf.newaxis]
+        for level in range(2, 7)
+    }
+    expected, expected_scores = faster_rcnn.roi_generator(boxes, scores, anchors, tf.constant(size), training=False)
+    assert found["valid"].numpy().all()
+    np.testing.assert_allclose(found["proposals"], expected[:, :PROPOSALS], atol=1e-4)
+    np.testing.assert_allclose(found["proposal_scores"], expected_scores[:, :PROPOSALS], atol=1e-5)

@@ -15,14 +15,14 @@ NODES = RNG.normal(size=[2, 2, 5]).astype(np.float32)
 
 
 def test_samples_are_those_of_the_textbook_path():
-    found = regions.sample_grid(FEATURES, BOXES, 6, STRIDE)
-    expected = regions.crop_bin_centers(FEATURES, regions.feature_coordinates(BOXES, STRIDE), 6)
+    found = sample_grid(FEATURES, BOXES, 6, STRIDE)
+    expected = crop_bin_centers(FEATURES, feature_coordinates(BOXES, STRIDE), 6)
     np.testing.assert_allclose(found, tf.reshape(expected, [2, 2, 6, 6, CHANNELS]), atol=1e-5)
 
 
 def test_samples_beyond_the_map_take_the_value_of_its_border():
     ramp = np.broadcast_to(np.arange(WIDTH, dtype=np.float32)[:, None], [1, HEIGHT, WIDTH, 1])
-    found = regions.sample_grid(ramp, np.array([[[0, -40, 64, 120]]], np.float32), 4, STRIDE).numpy()
+    found = sample_grid(ramp, np.array([[[0, -40, 64, 120]]], np.float32), 4, STRIDE).numpy()
     # Bin centres at -20, 20, 60 and 100 pixels; cell c has its centre at 4 c + 2.
     np.testing.assert_allclose(found[0, 0, :, :, 0], np.tile([0, 4.5, 14.5, WIDTH - 1], [4, 1]), atol=1e-5)
 

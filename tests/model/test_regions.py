@@ -5,8 +5,11 @@ import pytest
 import tensorflow as tf
 
 from dsg_tf.model import box_integrals, regions, unordered_pairs
+from dsg_tf.model import pooling as pooling_lib
+from dsg_tf.model.pooling import RegionPooling
 
-HEIGHT, WIDTH, CHANNELS, FILTERS, STRIDE = 6, 9, 5, 4, 8
+HEIGHT, WIDTH, CHANNELS, FILTERS, LEVEL = 6, 9, 5, 4, 3
+STRIDE = 2**LEVEL
 RNG = np.random.default_rng(0)
 KERNEL = RNG.normal(size=[CHANNELS, FILTERS]).astype(np.float32)
 BIAS = RNG.normal(size=[FILTERS]).astype(np.float32)
@@ -40,10 +43,10 @@ EVERY_OP = pytest.mark.parametrize("op", ["matmul", "crop_and_resize", "integral
 BOXES = np.stack([np.concatenate([SPECIAL_BOXES, random_boxes()]) for _ in range(2)]).astype(np.float32)
 
 
-def pooling(op, grid=1, layer=regions.RegionPooling):
+def pooling(op, grid=1, layer=RegionPooling):
     """A layer with the kernel and the bias above."""
-    made = layer(FILTERS, stride=STRIDE, op=op, **({"grid": grid} if grid > 1 else {}))
-    made(FEATURES, BOXES[:, :2])
+    made = layer(FILTERS, op=op, **({"grid": grid} if grid > 1 else {}))
+    made({LEVEL: FEATURES}, BOXES[:, :2])
     getattr(made, "pooling", made).convolution.set_weights([KERNEL, BIAS])
     return made
 
@@ -77,7 +80,7 @@ def test_both_operators_equal_the_literal_implementation(grid):
         [[literal_pooling(features, box, grid) for box in boxes] for features, boxes in zip(FEATURES, BOXES)]
     )
     for op in ("matmul", "crop_and_resize"):
-        pooled = pooling(op, grid)(FEATURES, BOXES).numpy()
+        pooled = pooling(op, grid)({LEVEL: FEATURES}, BOXES).numpy()
         assert pooled.shape == (2, BOXES.shape[1], grid, grid, FILTERS)
         np.testing.assert_allclose(pooled, expected, atol=1e-4, err_msg=op)
 
@@ -92,7 +95,7 @@ def test_both_operators_have_the_same_gradients(grid):
             tape.watch(features)
             # Box by box: TensorFlow's gradient of crop_and_resize has a race between the boxes of one call.
             pooled = [
-                layer(features[b : b + 1], BOXES[b : b + 1, k : k + 1])[0, 0] * direction[b, k].astype(np.float32)
+                layer({LEVEL: features[b : b + 1]}, BOXES[b : b + 1, k : k + 1])[0, 0] * direction[b, k].astype(np.float32)
                 for b in range(2)
                 for k in range(BOXES.shape[1])
             ]
@@ -113,7 +116,7 @@ def test_both_orders_of_the_product_give_the_same_results_and_gradients(op, grid
         layer = pooling(op, grid)
         with tf.GradientTape() as tape:
             tape.watch(features)
-            pooled = layer(features, BOXES)
+            pooled = layer({LEVEL: features}, BOXES)
             value = tf.reduce_sum(direction * pooled)
         found.append([pooled, *tape.gradient(value, [features, *layer.trainable_variables])])
     for first, second in zip(*found):
@@ -134,17 +137,17 @@ def test_the_order_of_the_product_is_the_one_of_fewer_operations(
 
     def operations(first):
         monkeypatch.setattr(regions, "map_first", lambda *sizes: first)
-        layer = regions.RegionPooling(filters, stride=STRIDE)
+        layer = RegionPooling(filters)
         layer.build([])
         layer.convolution.build([None, channels])
 
         @tf.function(autograph=False)
         def step(features):
             if not training:
-                return [layer(features, boxes)]
+                return [layer({LEVEL: features}, boxes)]
             with tf.GradientTape() as tape:
                 tape.watch(features)
-                value = tf.reduce_sum(tf.sin(layer(features, boxes)))  # Its gradient needs the result.
+                value = tf.reduce_sum(tf.sin(layer({LEVEL: features}, boxes)))  # Its gradient needs the result.
             return tape.gradient(value, [features, layer.convolution.kernel])
 
         graph = step.get_concrete_function(tf.TensorSpec([1, cells, 1, channels])).graph
@@ -152,15 +155,15 @@ def test_the_order_of_the_product_is_the_one_of_fewer_operations(
 
     expected = operations(True) < operations(False)
     monkeypatch.undo()
-    assert regions.map_first(regions_, cells, channels, filters, training) == expected
+    assert pooling_lib.map_first(regions_, cells, channels, filters, training) == expected
 
 
 def test_the_layers_learn_whether_a_gradient_follows(monkeypatch):
     told = []
     monkeypatch.setattr(regions, "map_first", lambda *sizes: told.append(sizes[-1]))
-    layer = regions.PairFeatures(FILTERS, stride=STRIDE, op="matmul")
+    layer = regions.PairFeatures(FILTERS, op="matmul")
     for training in (False, True):
-        layer(FEATURES, BOXES[:, :2], training=training)
+        layer({LEVEL: FEATURES}, BOXES[:, :2], training=training)
     assert told == [False, True]
 
 
@@ -200,15 +203,15 @@ def test_the_integral_equals_numerical_integration(grid):
     expected = np.array(
         [[mean_by_integration(features, box, grid) for box in boxes] for features, boxes in zip(FEATURES, BOXES)]
     )
-    pooled = pooling("integral", grid)(FEATURES, BOXES).numpy()
+    pooled = pooling("integral", grid)({LEVEL: FEATURES}, BOXES).numpy()
     assert pooled.shape == (2, BOXES.shape[1], grid, grid, FILTERS)
     np.testing.assert_allclose(pooled, expected, atol=1e-4)
-    assert np.abs(pooled - pooling("matmul", grid)(FEATURES, BOXES)).max() > 0.02  # Another pooling than samples.
+    assert np.abs(pooled - pooling("matmul", grid)({LEVEL: FEATURES}, BOXES)).max() > 0.02  # Another pooling than samples.
 
 
 def every_pair(layer, boxes):
     """Features and union boxes in tables of all ordered pairs."""
-    return [unordered_pairs.spread(values).numpy() for values in layer(FEATURES, boxes)]
+    return [unordered_pairs.spread(values).numpy() for values in layer({LEVEL: FEATURES}, boxes)]
 
 
 @pytest.mark.stack
@@ -241,7 +244,7 @@ def test_integrals_have_the_gradients_of_finite_differences():
 
 
 @pytest.mark.stack
-@pytest.mark.parametrize("layer", [regions.RegionPooling, regions.PairFeatures])
+@pytest.mark.parametrize("layer", [RegionPooling, regions.PairFeatures])
 def test_integrals_under_xla_are_those_without_and_have_finite_gradients(layer):
     """Boxes without area take part."""
     layer = pooling("integral", layer=layer)
@@ -249,7 +252,7 @@ def test_integrals_under_xla_are_those_without_and_have_finite_gradients(layer):
     def compute(features, boxes):
         with tf.GradientTape() as tape:
             tape.watch([features, boxes])
-            pooled = tf.nest.flatten(layer(features, boxes))[0]
+            pooled = tf.nest.flatten(layer({LEVEL: features}, boxes))[0]
             value = tf.reduce_sum(tf.sin(pooled))
         return [pooled, *tape.gradient(value, [features, boxes, layer.trainable_variables[0]])]
 
@@ -273,7 +276,7 @@ def test_a_constant_map_gives_the_constant(op):
     constant = np.arange(CHANNELS, dtype=np.float32)
     features = np.broadcast_to(constant, FEATURES.shape)
     expected = np.broadcast_to(constant @ KERNEL + BIAS, [2, BOXES.shape[1], 4, 4, FILTERS])
-    np.testing.assert_allclose(pooling(op, grid=4)(features, BOXES), expected, atol=1e-4)
+    np.testing.assert_allclose(pooling(op, grid=4)({LEVEL: features}, BOXES), expected, atol=1e-4)
 
 
 @EVERY_OP
@@ -283,7 +286,7 @@ def test_a_box_of_one_cell_gives_that_cells_neighbourhood(op):
     layer = pooling(op)
     layer.convolution.set_weights([np.eye(CHANNELS, FILTERS, dtype=np.float32), np.zeros(FILTERS)])
     boxes = np.array([[[8, 16, 16, 24], [0, 8, 48, 64]]], np.float32)  # Cell 2; cells 1 to 7.
-    np.testing.assert_allclose(layer(ramp, boxes)[0, :, 0, 0, 0], [2.0, 4.0], atol=1e-4)
+    np.testing.assert_allclose(layer({LEVEL: ramp}, boxes)[0, :, 0, 0, 0], [2.0, 4.0], atol=1e-4)
 
 
 @EVERY_OP
@@ -299,21 +302,36 @@ def test_pair_features_are_those_of_the_union_boxes(op):
             [np.minimum(boxes[:, i, :2], boxes[:, j, :2]), np.maximum(boxes[:, i, 2:], boxes[:, j, 2:])], -1
         )
         np.testing.assert_array_equal(unions[:, i, j], union)
-        np.testing.assert_allclose(features[:, i, j], single(FEATURES, union[:, np.newaxis])[:, 0, 0, 0], atol=1e-4)
+        np.testing.assert_allclose(features[:, i, j], single({LEVEL: FEATURES}, union[:, np.newaxis])[:, 0, 0, 0], atol=1e-4)
     diagonal = np.arange(count)
     np.testing.assert_array_equal(unions[:, diagonal, diagonal], boxes)
-    np.testing.assert_allclose(features[:, diagonal, diagonal], single(FEATURES, boxes)[:, :, 0, 0], atol=1e-4)
+    np.testing.assert_allclose(features[:, diagonal, diagonal], single({LEVEL: FEATURES}, boxes)[:, :, 0, 0], atol=1e-4)
 
 
 def test_entity_features_of_one_cell_are_the_pooled_features():
     layer = pooling("matmul", layer=regions.EntityFeatures)
     assert layer.project is None
-    np.testing.assert_array_equal(layer(FEATURES, BOXES), pooling("matmul")(FEATURES, BOXES)[:, :, 0, 0])
+    np.testing.assert_array_equal(layer({LEVEL: FEATURES}, BOXES), pooling("matmul")({LEVEL: FEATURES}, BOXES)[:, :, 0, 0])
 
 
 def test_entity_features_of_a_grid_are_a_linear_map_of_all_cells():
     layer = pooling("matmul", grid=3, layer=regions.EntityFeatures)
     kernel, bias = layer.project.kernel.numpy(), RNG.normal(size=[FILTERS]).astype(np.float32)
     layer.project.set_weights([kernel, bias])
-    cells = pooling("matmul", grid=3)(FEATURES, BOXES).numpy().reshape([2, -1, 9 * FILTERS])
-    np.testing.assert_allclose(layer(FEATURES, BOXES), np.maximum(cells, 0) @ kernel + bias, atol=1e-4)
+    cells = pooling("matmul", grid=3)({LEVEL: FEATURES}, BOXES).numpy().reshape([2, -1, 9 * FILTERS])
+    np.testing.assert_allclose(layer({LEVEL: FEATURES}, BOXES), np.maximum(cells, 0) @ kernel + bias, atol=1e-4)
+
+
+def test_of_several_maps_each_box_has_that_of_its_size():
+    maps = {level: RNG.normal(size=[1, 40 >> level, 64 >> level, CHANNELS]).astype(np.float32) for level in (2, 3, 4)}
+    maps = {level: np.repeat(np.repeat(value, 16, 1), 16, 2) for level, value in maps.items()}
+    sides = np.array([10, 55, 57, 100, 111, 113, 200, 400.0])
+    boxes = np.stack([0 * sides, 3 + 0 * sides, sides, 3 + sides], -1)[np.newaxis].astype(np.float32)
+    levels = [2, 2, 2, 2, 2, 3, 3, 4]  # Level 3 begins at 112 pixels, half of 224, level 4 at 224.
+    assert pooling_lib.level_of(boxes, 2, 4).numpy().tolist() == [levels]
+    for op in ("matmul", "crop_and_resize", "integral"):
+        layer = pooling(op, grid=3)
+        found = layer(maps, boxes).numpy()
+        for number, level in enumerate(levels):
+            alone = layer({level: maps[level]}, boxes[:, number : number + 1])
+            np.testing.assert_allclose(found[:, number : number + 1], alone, atol=1e-4)

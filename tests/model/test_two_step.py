@@ -107,7 +107,7 @@ def test_an_ablation_is_the_dsg_with_one_part_less(name, whole):
     assert set(parts) <= set(whole)
     if name == "dsg_no_br":
         assert parts["refiner"] == (settings.feature_size + 1) * 4 != whole["refiner"]
-    losses = build.build_losses(settings, model, tiny.NUM_RELATIONS)
+    losses = build.build_losses(settings, tiny.NUM_RELATIONS)
     with tf.GradientTape(persistent=True) as tape:
         outputs = model(batch, training=True)
         found = losses(outputs, batch)

@@ -15,7 +15,7 @@ def test_parts_of_a_step_give_the_whole():
     """In one batch of four, and in four parts of one; the images have one to three queries."""
     settings = tiny.config(model="no_dsg_br", batch_norm="frozen_all")
     model = tiny.model(settings)
-    losses = build.build_losses(settings, model, tiny.NUM_RELATIONS)
+    losses = build.build_losses(settings, tiny.NUM_RELATIONS)
     batch = tiny.batch(settings, 4)
     batch["query_mask"] = batch["query_holds"] = tf.constant(
         [[True, False, False], [True, True, False], [True, True, True], [True, True, False]]

@@ -1,0 +1,84 @@
+"""Bilinear samples of feature maps at places given in pixels.
+
+Feature cell `c` of a map with stride `s` covers the pixels `c * s` to `(c + 1) * s`, so pixel coordinate `y` lies at
+feature coordinate `y / s - 0.5`. Samples lie at the centres of bins (ROI-Align), and those beyond the outermost cell
+centres take that cell's value.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from dsg_tf import boxes as box_lib
+
+
+def feature_coordinates(pixels, stride: int):
+    """Where pixel coordinates lie on a map: the cells' centres have whole numbers."""
+    return pixels / stride - 0.5
+
+
+def sampled_weights(low, high, length: int, *, grid: int, samples: int):
+    """Mean bilinear weights of cells at the centres of bins.
+
+    Args:
+      low, high: `[B, R]`, the ends of the intervals, feature coordinates.
+      length: cells of the map's side.
+      grid: parts of each interval.
+      samples: bins of each part.
+
+    Returns:
+      `[B, R, grid, length]`; each part's weights sum to 1.
+    """
+    count = grid * samples
+    fractions = tf.reshape((tf.range(count, dtype=tf.float32) + 0.5) / count, [grid, samples])
+    positions = low[..., tf.newaxis, tf.newaxis] + (high - low)[..., tf.newaxis, tf.newaxis] * fractions
+    positions = tf.clip_by_value(positions, 0.0, length - 1.0)
+    distance = tf.abs(positions[..., tf.newaxis] - tf.range(length, dtype=tf.float32))
+    return tf.reduce_mean(tf.maximum(1.0 - distance, 0.0), axis=-2)
+
+
+def sample_grid(features, boxes, count: int, stride: int):
+    """Bilinear samples at the centres of `count` x `count` bins: rows of the map first, then columns of those.
+
+    The same as `crop_bin_centers`, by products of matrices. Each box has its own rows: where the map is large and the
+    boxes few, this is far less than a weight for each of the map's cells.
+
+    Args:
+      features: `[B, H', W', C]`.
+      boxes: `[B, R, 4]`, pixels of the network input.
+      count: bins a side.
+      stride: pixels of the network input per cell.
+
+    Returns:
+      `[B, R, count, count, C]`.
+    """
+    boxes = feature_coordinates(boxes, stride)
+    height, width, channels = features.shape[1:]
+    rows = sampled_weights(boxes[..., 0], boxes[..., 2], height, grid=count, samples=1)
+    columns = sampled_weights(boxes[..., 1], boxes[..., 3], width, grid=count, samples=1)
+    rows = tf.reshape(tf.cast(rows, features.dtype), [-1, boxes.shape[1] * count, height])
+    strips = tf.matmul(rows, tf.reshape(features, [-1, height, width * channels]))
+    strips = tf.reshape(strips, [-1, boxes.shape[1], count, width, channels])
+    return tf.matmul(tf.cast(columns, features.dtype)[:, :, tf.newaxis], strips)
+
+
+def crop_bin_centers(features, boxes, count: int):
+    """`tf.image.crop_and_resize` at the centres of `count` x `count` bins.
+
+    Args:
+      features: `[B, H', W', C]`.
+      boxes: `[B, R, 4]`, feature coordinates.
+      count: bins a side.
+
+    Returns:
+      `[B * R, count, count, C]`.
+    """
+    # One replicated cell around the map clamps samples beyond the outermost centres, and moves coordinates by 1.
+    padded = tf.pad(features, [[0, 0], [1, 1], [1, 1], [0, 0]], mode="SYMMETRIC")
+    height, width = padded.shape[1:3]
+    # The operation samples at the ends of the box it is given: give it the first and last bin centres.
+    half_bin = (boxes[..., 2:] - boxes[..., :2]) / (2.0 * count)
+    ends = tf.concat([boxes[..., :2] + half_bin, boxes[..., 2:] - half_bin], axis=-1) + 1.0
+    ends = box_lib.normalize(ends, tf.constant([height - 1.0, width - 1.0]))
+    image_of_box = tf.repeat(tf.range(tf.shape(boxes)[0]), boxes.shape[1])
+    return tf.image.crop_and_resize(padded, tf.reshape(ends, [-1, 4]), image_of_box, [count, count])
