@@ -37,7 +37,7 @@ class Stem(keras.layers.Layer):
 class GhostPAN(keras.layers.Layer):
     """Path aggregation: coarse features go down to the fine levels, then fine ones up; level 6 is made of level 5.
 
-    Takes and gives a mapping from level to `[B, H / stride, W / stride, C]`, levels 3 to 5, and 3 to 6 with 96 channels.
+    From a mapping of levels 3 to 5 to `[B, H / stride, W / stride, C]` to one of levels 3 to 6, with 96 channels.
     """
 
     def __init__(self, **kwargs):
