@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -16,7 +15,7 @@ from dsg_tf.keras import keras
 from dsg_tf.model import backbones, detector, dsg, gpi, heads, regions
 from dsg_tf.model.baselines import attention, shifts, two_step
 from dsg_tf.model.edge_refiner import EdgeRefiner
-from dsg_tf.model.nanodet_plus import NanoDetHead
+from dsg_tf.model.nanodet_head import NanoDetHead
 from dsg_tf.model.point_rpn import PointRPN
 from dsg_tf.model.proposals import Selection
 from dsg_tf.objectives import box_losses, losses

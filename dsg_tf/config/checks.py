@@ -48,6 +48,13 @@ def check_together(config: Config) -> None:
         first, last = levels[f"{name}_level"], levels[f"{name}_max_level"]
         if 0 < last < first:
             raise ValueError(f"--{name}_max_level={last} is below --{name}_level={first}; 0 means one level")
+    if config.backbone == "nanodet_plus" and not config.is_attention_model:
+        for name, needed in (("decoder", "identity"), ("rpn_level", 3), ("rpn_max_level", 6)):
+            if getattr(config, name) != needed:
+                raise ValueError(
+                    f"--{name}={getattr(config, name)} does not go with --backbone=nanodet_plus, whose neck and head "
+                    f"need --{name}={needed}"
+                )
     if config.edge_level and not 2 <= config.edge_level <= 5:
         raise ValueError(f"--edge_level={config.edge_level} must be 0 (none) or a level of the backbone, 2 to 5")
     if config.rpn_negative_iou > config.rpn_positive_iou:
@@ -62,6 +69,10 @@ def check_together(config: Config) -> None:
     known = ("backbone", "decoder", "rpn_head", "all", "matching")
     if not set(config.init_modules) <= set(known):
         raise ValueError(f"--init_modules={','.join(config.init_modules)}: known are {', '.join(known)}")
+    if config.init_rate != 1 and {"all", "matching"} & set(config.init_modules):
+        raise ValueError(
+            f"--init_rate={config.init_rate} needs modules by name, not --init_modules={','.join(config.init_modules)}"
+        )
     if config.jit_compile and config.batch_norm == "sync":
         raise ValueError("--jit_compile does not go with --batch_norm=sync: XLA compiles for one device at a time")
     if config.jit_compile and config.model == "ssas":

@@ -102,7 +102,7 @@ class Config:
     backbone_depth: str = _setting(
         "101",
         "model id: ResNet depth (10, 18, ... 152) or EfficientNet id (b0, ...; "
-        "lite0 is b0 without squeeze-and-excitation and with ReLU6)",
+        "lite0 is b0 without squeeze-and-excitation and with ReLU6); m of NanoDet-Plus",
     )
     backbone_width: float = _setting(1.0, "multiplier of the channels of a resnet backbone", minimum=0.1)
     decoder: str = _setting("identity", "Model Garden decoder", ("identity", "fpn"))
@@ -129,8 +129,8 @@ class Config:
     pre_nms_top_k: int = _setting(2000, "best-scoring anchors that enter the NMS", minimum=1)
     nms_of_levels: bool = _setting(
         True,
-        "whether each level of the RPN has its own NMS and top k, as in Faster R-CNN with FPN; if not, a box of one level "
-        "suppresses those of the others: better for few boxes",
+        "whether each level of the RPN has its own NMS and top k, as in Faster R-CNN with FPN; if not, a box of one "
+        "level suppresses those of the others: better for few boxes",
     )
     score_threshold: float = _setting(0.8, "proposals below it are dropped, but never the best", minimum=0)
     train_on_all_proposals: bool = _setting(
@@ -292,6 +292,9 @@ class Config:
         ("all",),
         "what to read from it: backbone, decoder, rpn_head, all, or matching (what a model of this program has of it)",
     )
+    init_rate: float = _setting(
+        1.0, "learning rate of the modules that are named there, as a share of the others'", minimum=0
+    )
 
     # Run.
     strategy: str = _setting(
@@ -330,6 +333,10 @@ class Config:
     @property
     def roi_levels(self) -> tuple[int, ...]:
         return tuple(range(self.roi_level, max(self.roi_level, self.roi_max_level) + 1))
+
+    @property
+    def is_attention_model(self) -> bool:
+        return self.model in ATTENTION_MODELS
 
     @property
     def system(self) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from official.vision.modeling import backbones
 
 from dsg_tf.keras import keras
+from dsg_tf.model.nanodet_plus import NanoDetPlus
 
 
 def make_backbone(kind: str, depth: str, width: float, image_size: tuple[int, int], sync_batch_norm: bool):
-    """Builds a Model Garden backbone.
+    """Builds a backbone.
 
     Raises:
-      ValueError: Model Garden has no such `depth`; names the flag and the known values.
+      ValueError: there is no such `depth`; names the flag and the known values.
     """
     input_specs = keras.layers.InputSpec(shape=[None, *image_size, 3])
     common = {"input_specs": input_specs, "use_sync_bn": sync_batch_norm}
@@ -30,6 +31,10 @@ def make_backbone(kind: str, depth: str, width: float, image_size: tuple[int, in
             activation="relu6" if lite else "swish",
             **common,
         )
+    if kind == "nanodet_plus":
+        if depth != "m":
+            raise ValueError(f"--backbone_depth={depth} with --backbone=nanodet_plus: known is m")
+        return NanoDetPlus(input_specs)
     known = ["10", "18", "26", "34", "50", "101", "152"] if kind == "resnet" else ["50", "101", "152", "200"]
     if depth not in known:
         raise ValueError(f"--backbone_depth={depth} with --backbone={kind}: known are {', '.join(known)}")

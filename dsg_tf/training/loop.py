@@ -59,7 +59,13 @@ class Trainer:
                 warmup_steps=config.warmup_steps,
                 halvings_at=[round(epoch * self.num_images / config.batch_size) for epoch in config.halving_epochs],
             )
-            optimizer = optimizers.make_optimizer(config.optimizer, self.schedule, config.weight_decay)
+            optimizer = optimizers.make_optimizer(
+                config.optimizer,
+                self.schedule,
+                config.weight_decay,
+                slow_variables=start.initialized_variables(self.model, config),
+                slow_rate=config.init_rate,
+            )
             if hasattr(optimizer, "build"):  # Those of tensorflow-addons make their variables in the first step.
                 optimizer.build(self.model.trainable_variables)
             start.initialize(self.model, config, info)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import tensorflow as tf
 from official.modeling.optimization import lr_schedule
 
 from dsg_tf.keras import keras, load_addons
@@ -35,28 +36,44 @@ def make_schedule(
     return schedule
 
 
-def make_optimizer(name: str, schedule, weight_decay: float = 0.0):
+def make_optimizer(name: str, schedule, weight_decay: float = 0.0, slow_variables=(), slow_rate: float = 1.0):
     """An optimizer by name.
 
     Args:
       name: "sgd" (momentum 0.9), "adamw", "rmsprop"; "lamb" or "lookahead" (over Adam) of the extra [addons].
       schedule: of `make_schedule`.
       weight_decay: decoupled; of kernels only.
+      slow_variables: those that move by `slow_rate` of what the others would.
 
     Raises:
-      ValueError: it needs the extra [addons], which is not installed, or it has no weight decay.
+      ValueError: it needs the extra [addons], which is not installed, or it has no weight decay or slow variables.
     """
     if name in ("lamb", "lookahead"):
+        if slow_rate != 1:
+            raise ValueError(f"--init_rate={slow_rate} does not go with --optimizer={name}, which has one rate")
         return _make_addon(name, schedule, weight_decay)
-    if name == "sgd":
-        optimizer = keras.optimizers.SGD(schedule, momentum=0.9, weight_decay=weight_decay or None)
-    elif name == "rmsprop":
-        optimizer = keras.optimizers.RMSprop(schedule, weight_decay=weight_decay or None)
-    else:
-        optimizer = keras.optimizers.AdamW(schedule, weight_decay=weight_decay)
+    kind = {"sgd": keras.optimizers.SGD, "rmsprop": keras.optimizers.RMSprop, "adamw": keras.optimizers.AdamW}[name]
+    if slow_rate != 1:
+        kind = _slowed(kind, slow_variables, slow_rate)
+    settings = {"momentum": 0.9} if name == "sgd" else {}
+    optimizer = kind(schedule, weight_decay=weight_decay if name == "adamw" else weight_decay or None, **settings)
     if weight_decay:
         optimizer.exclude_from_weight_decay(var_names=NO_WEIGHT_DECAY)
     return optimizer
+
+
+def _slowed(kind: type, variables, rate: float) -> type:
+    """An optimizer whose steps are shorter for some variables; a smaller gradient would not do that under Adam."""
+
+    class Slowed(kind):
+        def update_step(self, gradient, variable):
+            is_slow = self._var_key(variable) in {self._var_key(slow) for slow in variables}
+            before = tf.identity(variable) if is_slow else None
+            super().update_step(gradient, variable)
+            if is_slow:
+                variable.assign(before + rate * (variable - before))
+
+    return Slowed
 
 
 def _make_addon(name: str, schedule, weight_decay: float):

@@ -33,6 +33,13 @@ def initialize(model, config: Config, info: DatasetInfo) -> None:
             layer.displacements.assign(cells)
 
 
+def initialized_variables(model, config: Config) -> list:
+    """The trainable variables of the modules that --init_modules names; of none that it does not name one by one."""
+    modules = model.modules_of_model_garden
+    named = [modules[name] for name in config.init_modules if name in modules]
+    return [variable for module in named for variable in module.trainable_variables]
+
+
 def _warn_of_random_norms(config: Config) -> None:
     """Fixed statistics are those of another training: without its weights they are 0 and 1, and normalise nothing."""
     reads_backbone = bool({"all", "backbone", "matching"} & set(config.init_modules))

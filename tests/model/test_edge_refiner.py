@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from dsg_tf import boxes as box_lib
 from dsg_tf.keras import keras
-from dsg_tf.model import edge_refiner, regions
+from dsg_tf.model import edge_refiner
 
 STRIDE, HEIGHT, WIDTH, CHANNELS = 4, 16, 20, 3
 RNG = np.random.default_rng(0)

@@ -95,7 +95,8 @@ def test_both_operators_have_the_same_gradients(grid):
             tape.watch(features)
             # Box by box: TensorFlow's gradient of crop_and_resize has a race between the boxes of one call.
             pooled = [
-                layer({LEVEL: features[b : b + 1]}, BOXES[b : b + 1, k : k + 1])[0, 0] * direction[b, k].astype(np.float32)
+                layer({LEVEL: features[b : b + 1]}, BOXES[b : b + 1, k : k + 1])[0, 0]
+                * direction[b, k].astype(np.float32)
                 for b in range(2)
                 for k in range(BOXES.shape[1])
             ]
@@ -206,7 +207,9 @@ def test_the_integral_equals_numerical_integration(grid):
     pooled = pooling("integral", grid)({LEVEL: FEATURES}, BOXES).numpy()
     assert pooled.shape == (2, BOXES.shape[1], grid, grid, FILTERS)
     np.testing.assert_allclose(pooled, expected, atol=1e-4)
-    assert np.abs(pooled - pooling("matmul", grid)({LEVEL: FEATURES}, BOXES)).max() > 0.02  # Another pooling than samples.
+    assert (
+        np.abs(pooled - pooling("matmul", grid)({LEVEL: FEATURES}, BOXES)).max() > 0.02
+    )  # Another pooling than samples.
 
 
 def every_pair(layer, boxes):
@@ -302,7 +305,9 @@ def test_pair_features_are_those_of_the_union_boxes(op):
             [np.minimum(boxes[:, i, :2], boxes[:, j, :2]), np.maximum(boxes[:, i, 2:], boxes[:, j, 2:])], -1
         )
         np.testing.assert_array_equal(unions[:, i, j], union)
-        np.testing.assert_allclose(features[:, i, j], single({LEVEL: FEATURES}, union[:, np.newaxis])[:, 0, 0, 0], atol=1e-4)
+        np.testing.assert_allclose(
+            features[:, i, j], single({LEVEL: FEATURES}, union[:, np.newaxis])[:, 0, 0, 0], atol=1e-4
+        )
     diagonal = np.arange(count)
     np.testing.assert_array_equal(unions[:, diagonal, diagonal], boxes)
     np.testing.assert_allclose(features[:, diagonal, diagonal], single({LEVEL: FEATURES}, boxes)[:, :, 0, 0], atol=1e-4)
@@ -311,7 +316,9 @@ def test_pair_features_are_those_of_the_union_boxes(op):
 def test_entity_features_of_one_cell_are_the_pooled_features():
     layer = pooling("matmul", layer=regions.EntityFeatures)
     assert layer.project is None
-    np.testing.assert_array_equal(layer({LEVEL: FEATURES}, BOXES), pooling("matmul")({LEVEL: FEATURES}, BOXES)[:, :, 0, 0])
+    np.testing.assert_array_equal(
+        layer({LEVEL: FEATURES}, BOXES), pooling("matmul")({LEVEL: FEATURES}, BOXES)[:, :, 0, 0]
+    )
 
 
 def test_entity_features_of_a_grid_are_a_linear_map_of_all_cells():
