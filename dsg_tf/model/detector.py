@@ -84,9 +84,9 @@ class Detector(keras.layers.Layer):
             levels = self.decoder(levels, training=trains["decoder"])
         rpn = self._score_anchors({str(k): levels[str(k)] for k in self.rpn_levels}, trains["rpn_head"])
         if given is None:
-            of_anchors = [tf.stop_gradient(rpn[name]) for name in ("scores", "boxes", "anchors")]
+            logits, encoded, anchors = (tf.stop_gradient(rpn[name]) for name in ("scores", "boxes", "anchors"))
             proposals, scores, valid, numbers = self.selection(
-                *of_anchors, level_sizes=rpn["level_sizes"], image_size=image_size, training=training
+                logits, encoded, anchors, rpn["level_sizes"], image_size, training
             )
         else:
             proposals, valid = given

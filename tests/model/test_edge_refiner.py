@@ -6,6 +6,7 @@ import tensorflow as tf
 from dsg_tf import boxes as box_lib
 from dsg_tf.keras import keras
 from dsg_tf.model import edge_refiner
+from dsg_tf.model.sampling import crop_bin_centers, feature_coordinates, sample_grid
 
 STRIDE, HEIGHT, WIDTH, CHANNELS = 4, 16, 20, 3
 RNG = np.random.default_rng(0)

@@ -113,7 +113,7 @@ def test_both_orders_of_the_product_give_the_same_results_and_gradients(op, grid
     features, found = tf.constant(FEATURES), []
     direction = RNG.normal(size=[2, BOXES.shape[1], grid, grid, FILTERS]).astype(np.float32)
     for first in (True, False):
-        monkeypatch.setattr(regions, "map_first", lambda *sizes, first=first: first)
+        monkeypatch.setattr(pooling_lib, "map_first", lambda *sizes, first=first: first)
         layer = pooling(op, grid)
         with tf.GradientTape() as tape:
             tape.watch(features)
@@ -137,7 +137,7 @@ def test_the_order_of_the_product_is_the_one_of_fewer_operations(
     boxes = tf.zeros([1, regions_, 4])
 
     def operations(first):
-        monkeypatch.setattr(regions, "map_first", lambda *sizes: first)
+        monkeypatch.setattr(pooling_lib, "map_first", lambda *sizes: first)
         layer = RegionPooling(filters)
         layer.build([])
         layer.convolution.build([None, channels])
@@ -161,7 +161,7 @@ def test_the_order_of_the_product_is_the_one_of_fewer_operations(
 
 def test_the_layers_learn_whether_a_gradient_follows(monkeypatch):
     told = []
-    monkeypatch.setattr(regions, "map_first", lambda *sizes: told.append(sizes[-1]))
+    monkeypatch.setattr(pooling_lib, "map_first", lambda *sizes: told.append(sizes[-1]))
     layer = regions.PairFeatures(FILTERS, op="matmul")
     for training in (False, True):
         layer({LEVEL: FEATURES}, BOXES[:, :2], training=training)
