@@ -253,6 +253,7 @@ def batch_spec(config: Config, info: DatasetInfo, split: str, training: bool) ->
         max_queries=(training and config.max_queries) or max(limits.max_queries, 1),
         flipped_relations=info.vocabulary.flipped_relations() if training else (),
         color_jitter=config.color_jitter if training else 0.0,
+        scale_jitter=config.scale_jitter if training else 0.0,
         contrastive_queries=config.contrastive_queries if training else 0.0,
         num_entities=len(info.vocabulary.entities),
         num_relations=len(info.vocabulary.relations),

@@ -88,7 +88,6 @@ def check_together(config: Config) -> None:
         raise ValueError(f"--halving_epochs={config.halving_epochs} must grow")
     if config.halving_epochs and config.schedule != "stepwise":
         raise ValueError(f"--halving_epochs={config.halving_epochs} does not go with --schedule={config.schedule}")
-    if not 0 <= config.contrastive_queries < 1:
-        raise ValueError(f"--contrastive_queries={config.contrastive_queries} must be in [0, 1)")
-    if not 0 <= config.ema_decay < 1:
-        raise ValueError(f"--ema_decay={config.ema_decay} must be in [0, 1)")
+    for name in ("scale_jitter", "contrastive_queries", "ema_decay"):
+        if not 0 <= getattr(config, name) < 1:
+            raise ValueError(f"--{name}={getattr(config, name)} must be in [0, 1)")

@@ -89,6 +89,12 @@ class Config:
         0.0, "share of those queries that do not hold: another relation, or a class that is not there", minimum=0
     )
     color_jitter: float = _setting(0.0, "strength of brightness, contrast, saturation and hue jitter", minimum=0)
+    scale_jitter: float = _setting(
+        0.0,
+        "training images are cropped, around boxes and never through one, to as little as 1 minus this of a side, and "
+        "shrunk by as much",
+        minimum=0,
+    )
     pixel_mean: tuple[float, ...] = _setting((123.675, 116.28, 103.53), "RGB mean subtracted from the image")
     pixel_std: tuple[float, ...] = _setting((58.395, 57.12, 57.375), "RGB scale the image is divided by", minimum=1e-6)
 

@@ -16,6 +16,7 @@ class BatchSpec:
       max_boxes, max_relations, max_queries: M, T and Q.
       flipped_relations: id of each relation in a mirrored image; empty: training does not flip.
       color_jitter: strength of the colour jitter in training, 0 to 1 (see `augment`).
+      scale_jitter: how much training images are cropped and shrunk (see `crop`), 0 to below 1.
       contrastive_queries: share of the queries in training that do not hold (see `contrast`), 0 to below 1.
       num_entities, num_relations: E and R, of which those are made.
     """
@@ -26,6 +27,7 @@ class BatchSpec:
     max_queries: int
     flipped_relations: tuple[int, ...] = ()
     color_jitter: float = 0.0
+    scale_jitter: float = 0.0
     contrastive_queries: float = 0.0
     num_entities: int = 1
     num_relations: int = 1
@@ -40,5 +42,6 @@ class BatchSpec:
             )
         if not 0 <= self.color_jitter <= 1:
             raise ValueError(f"BatchSpec.color_jitter must be in 0..1, got {self.color_jitter}")
-        if not 0 <= self.contrastive_queries < 1:
-            raise ValueError(f"BatchSpec.contrastive_queries must be in [0, 1), got {self.contrastive_queries}")
+        for name in ("scale_jitter", "contrastive_queries"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"BatchSpec.{name} must be in [0, 1), got {getattr(self, name)}")

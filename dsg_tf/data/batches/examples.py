@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from dsg_tf import boxes as box_ops
 from dsg_tf.data import records
-from dsg_tf.data.batches import augment, contrast, network_input
+from dsg_tf.data.batches import augment, contrast, crop, network_input, some_boxes
 from dsg_tf.data.batches.batch_spec import BatchSpec
 
 
@@ -21,10 +21,13 @@ def for_training(record: tf.Tensor, spec: BatchSpec, key: tf.Tensor) -> dict[str
     """
     keys = tf.unstack(tf.random.experimental.stateless_split(key, num=5))
     scene = augment.random_flip(_parse(record), spec.flipped_relations, keys[0])
+    scene = crop.random_crop(scene, spec.scale_jitter, tf.random.experimental.stateless_fold_in(keys[0], 1))
     scene = _sample_queries(scene, spec, keys[1])
     scene = _sample_relations(scene, spec.max_relations, keys[2])
     scene = _add_contrastive(_keep_boxes(scene, spec.max_boxes))
-    scene = _resize(scene, spec)
+    scene = _resize(
+        scene, spec, crop.random_shrink(spec.scale_jitter, tf.random.experimental.stateless_fold_in(keys[0], 2))
+    )
     scene["image"] = augment.color_jitter(scene["image"], spec.color_jitter, keys[3])
     seed = tf.random.stateless_uniform([2], keys[4], None, None, tf.int32)
     example = _pad(scene, spec) | {"seed": seed}
@@ -121,33 +124,11 @@ def _sample(count, limit, key):
 
 
 def _keep_boxes(scene, limit):
-    """At most `limit` boxes: those that take part in the queries first, then in file order.
-
-    Relations that lose a box go, and so do queries that lose all their subjects or all their objects.
-    """
-    count = tf.shape(scene["boxes"])[0]
+    """At most `limit` boxes: those that take part in the queries first, then in file order."""
     takes_part = tf.reduce_any(scene["subject_of"] | scene["object_of"], axis=0)
     # Of equal values, top_k takes the first.
-    kept = tf.math.top_k(tf.cast(takes_part, tf.int32), tf.minimum(count, limit)).indices
-    kept = tf.sort(kept)
-
-    number_of = tf.tensor_scatter_nd_update(tf.fill([count], -1), kept[:, tf.newaxis], tf.range(tf.size(kept)))
-    subject, relation, object_ = tf.unstack(scene["relations"], axis=1)
-    subject, object_ = tf.gather(number_of, subject), tf.gather(number_of, object_)
-    relations = tf.stack([subject, relation, object_], axis=1)
-    relations = tf.boolean_mask(relations, tf.reduce_min(relations, axis=1) >= 0)
-
-    subject_of = tf.gather(scene["subject_of"], kept, axis=1)
-    object_of = tf.gather(scene["object_of"], kept, axis=1)
-    whole = tf.reduce_any(subject_of, axis=1) & tf.reduce_any(object_of, axis=1)
-    return scene | {
-        "boxes": tf.gather(scene["boxes"], kept),
-        "entities": tf.gather(scene["entities"], kept),
-        "relations": relations,
-        "queries": tf.boolean_mask(scene["queries"], whole),
-        "subject_of": tf.boolean_mask(subject_of, whole),
-        "object_of": tf.boolean_mask(object_of, whole),
-    }
+    kept = tf.math.top_k(tf.cast(takes_part, tf.int32), tf.minimum(tf.size(takes_part), limit)).indices
+    return some_boxes.of_scene(scene, tf.sort(kept))
 
 
 def _add_contrastive(scene):
@@ -164,9 +145,9 @@ def _add_contrastive(scene):
     }
 
 
-def _resize(scene, spec):
-    """Resizes the image, and the boxes by exactly what the image was resized by."""
-    image = network_input.resize(scene["image"], spec.resize)
+def _resize(scene, spec, shrink=None):
+    """Resizes the image, and the boxes by exactly what the image was resized by; `shrink` as of `network_input`."""
+    image = network_input.resize(scene["image"], spec.resize, shrink)
     factors = network_input.size_of(image) / scene["original_size"]
     boxes = box_ops.scale(scene["boxes"], factors)
     return scene | {"image": image, "boxes": boxes}

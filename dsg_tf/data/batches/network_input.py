@@ -96,17 +96,21 @@ def size_of(image):
     return tf.cast(tf.shape(image)[:2], tf.float32)
 
 
-def resize(image, how: Resize):
+def resize(image, how: Resize, shrink=None):
     """Scales an image as `how` says; an aspect ratio that is kept is kept to the nearest pixel.
 
     Args:
       image: uint8 `[h, w, 3]`.
+      shrink: float32 `[]`, at most 1, a factor of the size that it would have; None: 1.
 
     Returns:
       float32 `[h', w', 3]` in 0..1 with h' <= H and w' <= W.
     """
     image_size = size_of(image)
-    new_size = tf.cast(_new_size(image_size, how), tf.int32)
+    new_size = _new_size(image_size, how)
+    if shrink is not None:
+        new_size = tf.maximum(tf.round(shrink * tf.cast(new_size, tf.float32)), 1.0)
+    new_size = tf.cast(new_size, tf.int32)
     return tf.cond(
         tf.reduce_all(new_size == tf.cast(image_size, tf.int32)),
         lambda: tf.image.convert_image_dtype(image, tf.float32),
