@@ -34,6 +34,8 @@ def check_together(config: Config) -> None:
         raise ValueError(f"--profile_steps={config.profile_steps} must be two steps, the first before the last")
     levels = {name: getattr(config, name) for name in ("rpn_level", "rpn_max_level", "roi_level", "roi_max_level")}
     coarsest = config.fpn_max_level if config.decoder == "fpn" else max(levels.values())
+    if config.backbone == "nanodet_plus":
+        coarsest = 5  # Its level 6 has a cell more where there is half of one.
     for name, value in (("image_height", config.image_height), ("image_width", config.image_width)):
         if value % 2**coarsest:
             raise ValueError(

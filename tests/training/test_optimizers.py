@@ -96,3 +96,20 @@ def test_sgd_has_momentum():
     for _ in range(2):
         optimizer.apply_gradients([(tf.constant(1.0), variable)])
     assert float(variable) == pytest.approx(1.0 - 0.1 - 0.1 * (0.9 + 1.0))
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize("name", ["sgd", "adamw", "rmsprop"])
+def test_slow_variables_move_by_a_share(name):
+    fast, slow = (tf.Variable([1.0, -2.0], name="same") for _ in range(2))  # Keras may give two the same name.
+    optimizer = optimizers.make_optimizer(name, 0.1, slow_variables=[slow], slow_rate=0.25)
+    optimizer.build([fast, slow])
+    for gradient in ([0.5, -1.0], [0.1, 3.0]):
+        before = fast.numpy(), slow.numpy()
+        optimizer.apply_gradients([(tf.constant(gradient), fast), (tf.constant(gradient), slow)])
+        np.testing.assert_allclose(slow.numpy() - before[1], 0.25 * (fast.numpy() - before[0]), rtol=1e-5)
+
+
+def test_slow_variables_need_an_optimizer_of_keras():
+    with pytest.raises(ValueError, match=r"--init_rate=0.1 does not go with --optimizer=lamb"):
+        optimizers.make_optimizer("lamb", 0.1, slow_rate=0.1)
