@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from dsg_tf.config import ATTENTION_MODELS, Config
+from dsg_tf.data import coco_classes
 from dsg_tf.data.batches.batch_spec import BatchSpec
 from dsg_tf.data.batches.network_input import Resize
 from dsg_tf.data.records import DatasetInfo
@@ -15,6 +16,7 @@ from dsg_tf.keras import keras
 from dsg_tf.model import backbones, detector, dsg, gpi, heads, regions
 from dsg_tf.model.baselines import attention, shifts, two_step
 from dsg_tf.model.edge_refiner import EdgeRefiner
+from dsg_tf.model.known_classes import KnownClasses
 from dsg_tf.model.nanodet_head import NanoDetHead
 from dsg_tf.model.point_rpn import PointRPN
 from dsg_tf.model.proposals import Selection
@@ -62,7 +64,7 @@ def _graph_model(config: Config, num_entities: int, num_relations: int) -> dsg.D
     has = GRAPH_SYSTEMS[config.model]
     pair_units = config.pair_units if has.graph and not has.matches_triplets else 0
     exclusive = config.relation_loss == "softmax"
-    pair_features = graph = labeler = describe_pairs = auxiliary = edge_refiner = None
+    pair_features = graph = labeler = known_classes = describe_pairs = auxiliary = edge_refiner = None
     if has.graph:
         pair_features = regions.PairFeatures(config.feature_size, op=config.roi_op, name="pair_features")
         graph = gpi.GraphLayer(
@@ -77,6 +79,8 @@ def _graph_model(config: Config, num_entities: int, num_relations: int) -> dsg.D
         )
     if has.labels:
         labeler = heads.LabelHeads(num_entities, num_relations, exclusive_relations=exclusive, name="labeler")
+        if config.backbone == "nanodet_plus":
+            known_classes = KnownClasses(coco_classes.NAMES, num_entities, name="known_classes")
     if pair_units:
         describe_pairs = keras.layers.Dense(pair_units, name="describe_pairs")
     if config.edge_level and has.refines_from:
@@ -86,7 +90,10 @@ def _graph_model(config: Config, num_entities: int, num_relations: int) -> dsg.D
     else:
         sizes = num_entities, num_relations, config.hidden_units
         gated = has.graph and config.gated_relations
-        classifier = heads.ReferringClassifier(*sizes, pair_units, gated=gated, name="classifier")
+        label_term = config.label_term and has.labels
+        classifier = heads.ReferringClassifier(
+            *sizes, pair_units, gated=gated, label_term=label_term, name="classifier"
+        )
         if has.graph and config.loss_weights.auxiliary_rr:
             auxiliary = heads.ReferringClassifier(*sizes, name="auxiliary_classifier")
     return dsg.DSG(
@@ -96,6 +103,7 @@ def _graph_model(config: Config, num_entities: int, num_relations: int) -> dsg.D
         ),
         pair_features=pair_features,
         graph=graph,
+        known_classes=known_classes,
         relative_geometry=config.gated_relations,
         classifier=classifier,
         auxiliary_classifier=auxiliary,

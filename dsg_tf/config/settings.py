@@ -189,6 +189,11 @@ class Config:
         "0: it sees one box at a time, as in the paper",
         minimum=0,
     )
+    label_term: bool = _setting(
+        False,
+        "the RR classifier's logits of a box also rise with the label head's logit of the class that is asked for; the "
+        "paper's see a box and a query alone",
+    )
     edge_level: int = _setting(
         0,
         "feature level of the backbone where a second refinement looks at the edges of boxes; 0: none, as in the paper",
@@ -299,7 +304,9 @@ class Config:
         "what to read from it: backbone, decoder, rpn_head, all, or matching (what a model of this program has of it)",
     )
     init_rate: float = _setting(
-        1.0, "learning rate of the modules that are named there, as a share of the others'", minimum=0
+        1.0,
+        "learning rate of the modules that are named there, as a share of the others'; 0: they stay as they are",
+        minimum=0,
     )
 
     # Run.

@@ -74,8 +74,8 @@ class Detector(keras.layers.Layer):
           `fine_level`. Of K anchors: rpn_scores float32 `[B, K]`, logits; rpn_boxes float32 `[B, K, 4]`, encoded;
           anchors float32 `[1 or B, K, 4]`, pixels of the network input.
           proposals: float32 `[B, N, 4]`, pixels of the network input, best first, zero padded; no gradient.
-          proposal_scores: float32 `[B, N]` in [0, 1]; valid: bool `[B, N]`; with a `PointRPN` also descriptors
-          `[B, N, .]`: what its head sees at the anchors of the proposals.
+          proposal_scores: float32 `[B, N]` in [0, 1]; valid: bool `[B, N]`; with a `PointRPN` also, of the
+          anchors of the proposals, its descriptors `[B, N, .]` and class_logits float32 `[B, N, C]`.
         """
         trains = {part: training and part not in self.frozen_norms for part in ("backbone", "decoder", "rpn_head")}
         levels = self.backbone(self._normalize(image, image_size), training=trains["backbone"])
@@ -91,9 +91,11 @@ class Detector(keras.layers.Layer):
         else:
             proposals, valid = given
             scores, numbers = tf.cast(valid, tf.float32), _nearest(proposals, rpn["anchors"])
-        descriptors = {}
-        if "descriptors" in rpn:
-            descriptors = {"descriptors": tf.gather(rpn["descriptors"], numbers, axis=1, batch_dims=1)}
+        seen = {
+            name: tf.gather(rpn[name], numbers, axis=1, batch_dims=1)
+            for name in ("descriptors", "class_logits")
+            if name in rpn
+        }
         return {
             "features": {level: levels[str(level)] for level in self.roi_levels},
             "rpn_scores": rpn["scores"],
@@ -102,7 +104,7 @@ class Detector(keras.layers.Layer):
             "proposals": proposals,
             "proposal_scores": scores,
             "valid": valid,
-            **descriptors,
+            **seen,
             **fine,
         }
 

@@ -25,6 +25,7 @@ class DSG(keras.Model):
       refiner: `BoxRefiner`; None answers with the proposals as they are (NO-DSG).
       refine_features: whether the refiner sees f_i in place of z'_i (DSG -BR).
       labeler: `LabelHeads`, or None (DSG -SGL).
+      known_classes: `KnownClasses` of the detector's classes, whose logits the label heads' start from; or None.
       relative_geometry: whether z_ij has the geometry of j as seen from i too.
       auxiliary_classifier: `ReferringClassifier` that answers from z_i, for its loss only; or None.
       describe_pairs: layer from edges z'_ij to the descriptors of a `PairTerm`; None without one.
@@ -44,6 +45,7 @@ class DSG(keras.Model):
         classifier,
         refiner,
         labeler,
+        known_classes=None,
         relative_geometry: bool = False,
         auxiliary_classifier=None,
         describe_pairs=None,
@@ -60,7 +62,7 @@ class DSG(keras.Model):
         self.graph, self.relative_geometry = graph, relative_geometry
         self.classifier, self.refiner, self.labeler = classifier, refiner, labeler
         self.auxiliary_classifier, self.describe_pairs = auxiliary_classifier, describe_pairs
-        self.edge_refiner = edge_refiner
+        self.edge_refiner, self.known_classes = edge_refiner, known_classes
         self.refine_features, self.refined_nms_iou = refine_features, refined_nms_iou
         self.whole_pixels, self.hidden = whole_pixels, hidden
 
@@ -134,6 +136,8 @@ class DSG(keras.Model):
             result["valid"] &= box_lib.non_maxima(result["boxes"], found["proposal_scores"], self.refined_nms_iou)
         if self.labeler is not None:
             result["entity_logits"], result["relation_logits"] = self.labeler(graph["nodes"], graph["edges"])
+            if self.known_classes is not None:
+                result["entity_logits"] += self.known_classes(found["class_logits"])
             result["relation_probabilities"] = relation_probabilities(
                 result["relation_logits"], self.labeler.exclusive_relations
             )

@@ -85,6 +85,7 @@ class ReferringClassifier(keras.layers.Layer):
       hidden_units: of both hidden layers.
       pair_units: size of the pair descriptors of a `PairTerm`; 0: none, as in the paper.
       gated: whether `PartnerKeys` add to the logits; the paper's have none.
+      label_term: whether a `LabelTerm` does; nor have they that.
     """
 
     def __init__(
@@ -94,9 +95,11 @@ class ReferringClassifier(keras.layers.Layer):
         hidden_units: int,
         pair_units: int = 0,
         gated: bool = False,
+        label_term: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        self.label_term = LabelTerm(name="label_term") if label_term else None
         self.partner_keys = None
         if gated:
             self.partner_keys = PartnerKeys(num_entities, num_relations, hidden_units, name="partner_keys")
@@ -112,7 +115,8 @@ class ReferringClassifier(keras.layers.Layer):
         """Answers queries.
 
         Args:
-          encoded: `nodes` `[B, N, .]` and `valid` bool `[B, N]`; for a pair term `pairs` `[B, N, N, .]`.
+          encoded: `nodes` `[B, N, .]` and `valid` bool `[B, N]`; for a pair term `pairs` `[B, N, N, .]`; for a label
+            term `entity_logits` float32 `[B, N, E]`.
           queries: int32 `[B, Q, 3]`, class triplets.
           skip_invalid: whether to compute only as many boxes as the fullest image of the batch has, which XLA, with its
             fixed shapes, cannot. Where a box is not valid, its logits have no meaning, either way.
@@ -122,6 +126,8 @@ class ReferringClassifier(keras.layers.Layer):
         """
         nodes, valid = encoded["nodes"], encoded["valid"]
         logits = self._valid_logits(nodes, queries, valid) if skip_invalid else self._logits(nodes, queries)
+        if self.label_term is not None:
+            logits = self.label_term(logits, encoded["entity_logits"], queries)
         if self.pair_term is not None:
             logits = self.pair_term(logits, encoded["pairs"], queries[..., 1], valid)
         return {"role_logits": logits, **answers(logits, valid)}
@@ -144,6 +150,26 @@ class ReferringClassifier(keras.layers.Layer):
         if self.partner_keys is not None:
             logits += self.partner_keys(nodes, queries)
         return tf.cast(logits, tf.float32)
+
+
+class LabelTerm(keras.layers.Layer):
+    """Lets a box count as subject or object by its class.
+
+    Beyond the paper, whose classifier has to learn for each class anew that a box of it is meant where the query names
+    it; with few images it does not. Here that is given, and one weight a role says how much it counts.
+    """
+
+    def build(self, _):
+        self.weight = self.add_weight("weight", [2], initializer="ones")
+
+    def call(self, role_logits, entity_logits, queries):
+        """Adds to logits float32 `[B, Q, N, 4]` of queries int32 `[B, Q, 3]` what `[B, N, E]` says of their classes."""
+        by_class = tf.transpose(entity_logits, [0, 2, 1])
+        subject, object_ = (
+            self.weight[k] * tf.gather(by_class, queries[..., 2 * k], axis=1, batch_dims=1) for k in range(2)
+        )
+        zeros = tf.zeros_like(subject)
+        return role_logits + tf.stack([zeros, subject, object_, zeros], axis=-1)
 
 
 class PairTerm(keras.layers.Layer):

@@ -39,7 +39,7 @@ class PointRPN(keras.layers.Layer):
         Returns:
           scores: float32 `[B, K]`, logits; boxes: float32 `[B, K, 4]`, encoded with weights of 1; anchors: float32
           `[B, K, 4]`, pixels of the network input, without gradient; descriptors: `[B, K, .]`, the head's class
-          probabilities and its features; level_sizes: K of each level.
+          probabilities and its features; class_logits: float32 `[B, K, C]`; level_sizes: K of each level.
         """
         of_level = self.head(levels)
         parts = [of_level[name] for name in sorted(of_level, key=int)]
@@ -56,5 +56,6 @@ class PointRPN(keras.layers.Layer):
             "boxes": tf.cast(self.deltas(features), tf.float32),
             "anchors": tf.stop_gradient(anchors),
             "descriptors": tf.concat([tf.cast(tf.sigmoid(logits), features.dtype), features], axis=-1),
+            "class_logits": logits,
             "level_sizes": sizes,
         }

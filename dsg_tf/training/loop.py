@@ -63,7 +63,7 @@ class Trainer:
                 config.optimizer,
                 self.schedule,
                 config.weight_decay,
-                slow_variables=start.initialized_variables(self.model, config),
+                slow_variables=start.slow_variables(self.model, config),
                 slow_rate=config.init_rate,
             )
             if hasattr(optimizer, "build"):  # Those of tensorflow-addons make their variables in the first step.

@@ -9,6 +9,7 @@ from dsg_tf.config import Config
 from dsg_tf.data.batches import displacements
 from dsg_tf.data.records import DatasetInfo
 from dsg_tf.model.baselines.shifts import MAP_SIZE
+from dsg_tf.model.point_rpn import PointRPN
 from dsg_tf.process import environment
 
 # Below so many input channels, oneDNN's gradient of the kernel of a 1x1 convolution with stride 2 writes beyond its
@@ -25,6 +26,8 @@ def initialize(model, config: Config, info: DatasetInfo) -> None:
     _warn_of_random_norms(config)
     if config.init_checkpoint:
         checkpoints.initialize(model, config.init_checkpoint, config.init_modules)
+        if "rpn_head" in config.init_modules and getattr(model, "known_classes", None) is not None:
+            model.known_classes.match(info.vocabulary.entities)
     if config.model == "ss":
         cells = MAP_SIZE * displacements.mean_displacements(
             info.shard_paths(config.data_dir, "train"), len(info.vocabulary.relations)
@@ -33,10 +36,15 @@ def initialize(model, config: Config, info: DatasetInfo) -> None:
             layer.displacements.assign(cells)
 
 
-def initialized_variables(model, config: Config) -> list:
-    """The trainable variables of the modules that --init_modules names; of none that it does not name one by one."""
+def slow_variables(model, config: Config) -> list:
+    """The trainable variables that --init_rate is about; with a rate of 0 there are none, and they do not train."""
     modules = model.modules_of_model_garden
     named = [modules[name] for name in config.init_modules if name in modules]
+    # Of a PointRPN the detector's head: what it adds to that is new.
+    named = [module.head if isinstance(module, PointRPN) else module for module in named]
+    if config.init_rate == 0:
+        for module in named:
+            module.trainable = False
     return [variable for module in named for variable in module.trainable_variables]
 
 
