@@ -73,10 +73,8 @@ def test_the_network_learns_with_it(model, picture):
         total = losses.total(terms)
     gradients = tape.gradient(total, model.trainable_variables)
     assert np.isfinite(float(total))
-    by_name = {variable.name: gradient for variable, gradient in zip(model.trainable_variables, gradients)}
-    assert sum(np.abs(tf.convert_to_tensor(g)).max() > 0 for g in by_name.values() if g is not None) > 0.8 * len(
-        by_name
-    )
+    moved = [g is not None and np.abs(tf.convert_to_tensor(g)).max() > 0 for g in gradients]
+    assert np.mean(moved) > 0.8
 
 
 @pytest.mark.parametrize(
