@@ -48,7 +48,13 @@ class Separable(keras.layers.Layer):
     """
 
     def __init__(
-        self, filters, kernel_size, strides=1, depthwise_activation=leaky_relu, activation=leaky_relu, **kwargs
+        self,
+        filters: int,
+        kernel_size: int,
+        strides: int = 1,
+        depthwise_activation=leaky_relu,
+        activation=leaky_relu,
+        **kwargs,
     ):
         super().__init__(**kwargs)
         self.depthwise = Depthwise(kernel_size, strides, depthwise_activation)
