@@ -35,6 +35,11 @@ def load(model_dir: str) -> Config:
     """
     path = os.path.join(model_dirs.find(model_dir), CONFIG_FILE)
     if not os.path.exists(path):
+        if model_dirs.is_packed(os.path.dirname(path)):
+            raise FileNotFoundError(
+                f"{path} does not exist: --model_dir={model_dir} holds only weights to start a training from "
+                f"(--init_checkpoint={model_dir}), not a whole model"
+            )
         raise FileNotFoundError(f"{path} does not exist: --model_dir={model_dir} holds no model trained by train.py")
     with open(path, encoding="utf-8") as file:
         values = json.load(file)

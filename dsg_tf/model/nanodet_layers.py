@@ -5,6 +5,7 @@ ShuffleNetV2: Ma et al. 2018, arXiv:1807.11164. Ghost modules: Han et al. 2020, 
 
 from __future__ import annotations
 
+import numpy as np
 import tensorflow as tf
 
 from dsg_tf.keras import keras
@@ -47,7 +48,13 @@ class Separable(keras.layers.Layer):
     """
 
     def __init__(
-        self, filters, kernel_size, strides=1, depthwise_activation=leaky_relu, activation=leaky_relu, **kwargs
+        self,
+        filters: int,
+        kernel_size: int,
+        strides: int = 1,
+        depthwise_activation=leaky_relu,
+        activation=leaky_relu,
+        **kwargs,
     ):
         super().__init__(**kwargs)
         self.depthwise = Depthwise(kernel_size, strides, depthwise_activation)
@@ -58,32 +65,49 @@ class Separable(keras.layers.Layer):
 
 
 class ShuffleStage(keras.layers.Layer):
-    """ShuffleNetV2's stage, `[B, H, W, C']` to `[B, H / 2, W / 2, filters]`: a unit that halves, and `repeats` others.
+    """ShuffleNetV2's stage, `[B, H, W, C]` to `[B, H / 2, W / 2, filters]`: a unit that halves, and `repeats` others.
 
-    Half of the channels passes a unit by; the shuffle gives each next unit of both halves.
+    A unit takes half of the channels, the others pass it by; before the next unit both halves are shuffled. Shuffling
+    would cost a fifth of the network's time on CPUs. Here, what a convolution makes is split into what each later unit
+    takes of it: units, and what comes after the stage, get the channels that shuffles would have given them, in another
+    order, in which their kernels have their rows.
     """
 
     def __init__(self, filters: int, repeats: int, **kwargs):
         super().__init__(**kwargs)
-        half = filters // 2
+        half, units = filters // 2, range(repeats + 1)
+        self.piece_sizes = piece_sizes(filters, repeats)
         self.shortcut = Separable(half, 3, 2, depthwise_activation=None)
-        self.expand = [pointwise(half) for _ in range(repeats + 1)]
-        self.branch = [
-            Separable(half, 3, 2 if unit == 0 else 1, depthwise_activation=None) for unit in range(repeats + 1)
-        ]
+        self.expand = [pointwise(half) for _ in units]
+        self.branch = [Separable(half, 3, 1 if unit else 2, depthwise_activation=None) for unit in units]
 
     def call(self, features):
-        kept, taken = self.shortcut(features), features
-        for expand, branch in zip(self.expand, self.branch):
-            features = shuffled(kept, branch(expand(taken)))
-            kept, taken = tf.split(features, 2, axis=-1)
+        waiting = [tf.split(self.shortcut(features), self.piece_sizes[0], axis=-1)]
+        for sizes, expand, branch in zip(self.piece_sizes[1:], self.expand, self.branch):
+            waiting.append(tf.split(branch(expand(features)), sizes, axis=-1))
+            features = tf.concat([pieces.pop() for pieces in waiting], axis=-1)
         return features
 
 
-def shuffled(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
-    """The channels of both in turns, `[B, H, W, C]` twice to `[B, H, W, 2 * C]`."""
-    _, height, width, channels = first.shape
-    return tf.reshape(tf.stack([first, second], axis=-1), [-1, height, width, 2 * channels])
+def piece_sizes(filters: int, repeats: int) -> list[list[int]]:
+    """How many channels of the shortcut and of each unit's branch go to which unit.
+
+    Returns:
+      For the shortcut, then for each unit, the sizes of consecutive pieces: the first piece leaves the stage, the last
+      one goes to the next unit, and so on.
+    """
+    half = filters // 2
+    made = np.arange((repeats + 2) * half).reshape(-1, half)
+    sizes: list[list[int]] = [[] for _ in made]
+    passing = made[0]
+    for unit in range(repeats + 1):
+        shuffled = np.stack([passing, made[unit + 1]], axis=1).ravel()
+        passing, taken = np.split(shuffled, 2)
+        if unit == repeats:
+            taken = shuffled
+        for origin, size in enumerate(np.bincount(taken // half)):
+            sizes[origin].insert(0, int(size))
+    return sizes
 
 
 class GhostBlock(keras.layers.Layer):

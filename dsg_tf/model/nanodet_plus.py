@@ -42,7 +42,7 @@ class GhostPAN(keras.layers.Layer):
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
-        self.reduce = {level: pointwise(CHANNELS) for level in "345"}
+        self.lateral = {level: pointwise(CHANNELS) for level in "345"}
         self.top_down = {level: GhostBlock(CHANNELS, _KERNEL) for level in "43"}
         self.halve = {level: Separable(CHANNELS, _KERNEL, 2) for level in "34"}
         self.bottom_up = {level: GhostBlock(CHANNELS, _KERNEL) for level in "45"}
@@ -50,12 +50,12 @@ class GhostPAN(keras.layers.Layer):
         self.extra_output = Separable(CHANNELS, _KERNEL, 2)
 
     def call(self, levels):
-        reduced = {level: reduce(levels[level]) for level, reduce in self.reduce.items()}
-        middle = self.top_down["4"](tf.concat([doubled(reduced["5"]), reduced["4"]], axis=-1))
-        fine = self.top_down["3"](tf.concat([doubled(middle), reduced["3"]], axis=-1))
+        lateral = {level: convolution(levels[level]) for level, convolution in self.lateral.items()}
+        middle = self.top_down["4"](tf.concat([doubled(lateral["5"]), lateral["4"]], axis=-1))
+        fine = self.top_down["3"](tf.concat([doubled(middle), lateral["3"]], axis=-1))
         middle = self.bottom_up["4"](tf.concat([self.halve["3"](fine), middle], axis=-1))
-        coarse = self.bottom_up["5"](tf.concat([self.halve["4"](middle), reduced["5"]], axis=-1))
-        extra = self.extra_input(reduced["5"]) + self.extra_output(coarse)
+        coarse = self.bottom_up["5"](tf.concat([self.halve["4"](middle), lateral["5"]], axis=-1))
+        extra = self.extra_input(lateral["5"]) + self.extra_output(coarse)
         return {"3": fine, "4": middle, "5": coarse, "6": extra}
 
 

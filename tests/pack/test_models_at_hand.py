@@ -1,4 +1,4 @@
-"""The models that the repository brings: they load by name, answer, and are small."""
+"""The models that the repository brings: they load by name, answer, and are small; and weights to start from."""
 
 import os
 
@@ -13,13 +13,30 @@ from dsg_tf.evaluation import scoring
 
 FOLDER = os.path.join(ROOT, "models")
 MEGABYTES = 8.5
+PARTS = ["nanodet_plus_m"]
 
 
 @pytest.mark.parametrize("name", sorted(os.listdir(FOLDER)))
-def test_every_model_is_whole_and_small_and_has_its_card(name):
+def test_all_are_packed_and_small(name):
     path = os.path.join(FOLDER, name)
     assert model_dirs.is_packed(path)
     assert sum(os.path.getsize(os.path.join(path, file)) for file in os.listdir(path)) < MEGABYTES * 1e6
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_weights_of_others_have_their_license_and_say_what_was_changed(name):
+    path = os.path.join(FOLDER, name)
+    with open(os.path.join(path, "LICENSE"), encoding="utf-8") as license_file:
+        assert "Apache License" in license_file.read()
+    with open(os.path.join(path, "README.md"), encoding="utf-8") as readme:
+        text = readme.read()
+    assert "| author |" in text and "| license | Apache-2.0" in text and "What was changed" in text
+
+
+@pytest.mark.parametrize("name", sorted(set(os.listdir(FOLDER)) - set(PARTS)))
+def test_every_model_is_whole_and_has_its_card(name):
+    path = os.path.join(FOLDER, name)
+    assert os.path.exists(os.path.join(path, "config.json"))
     with open(os.path.join(path, "CARD.md"), encoding="utf-8") as card:
         text = card.read()
     assert "| license |" in text and "## Scores" in text and "## Limits" in text
