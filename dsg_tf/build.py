@@ -36,7 +36,17 @@ def build_model(config: Config, num_entities: int, num_relations: int):
     make = _attention_model if config.model in ATTENTION_MODELS else _graph_model
     model = make(config, num_entities, num_relations)
     _make_variables(model, config)
+    if config.init_rate == 0:  # Here, since Keras orders a model's variables by whether they train.
+        for part in initialized_parts(model, config):
+            part.trainable = False
     return model
+
+
+def initialized_parts(model, config: Config) -> list[tf.Module]:
+    """What --init_modules names one by one; of a `PointRPN` the detector's head, since what it adds to that is new."""
+    modules = model.modules_of_model_garden
+    parts = [modules[name] for name in config.init_modules if name in modules]
+    return [part.head if isinstance(part, PointRPN) else part for part in parts]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from absl import logging
 
-from dsg_tf import checkpoints
+from dsg_tf import build, checkpoints
 from dsg_tf.config import Config
 from dsg_tf.data.batches import displacements
 from dsg_tf.data.records import DatasetInfo
 from dsg_tf.model.baselines.shifts import MAP_SIZE
-from dsg_tf.model.point_rpn import PointRPN
 from dsg_tf.process import environment
 
 # Below so many input channels, oneDNN's gradient of the kernel of a 1x1 convolution with stride 2 writes beyond its
@@ -37,15 +36,8 @@ def initialize(model, config: Config, info: DatasetInfo) -> None:
 
 
 def slow_variables(model, config: Config) -> list:
-    """The trainable variables that --init_rate is about; with a rate of 0 there are none, and they do not train."""
-    modules = model.modules_of_model_garden
-    named = [modules[name] for name in config.init_modules if name in modules]
-    # Of a PointRPN the detector's head: what it adds to that is new.
-    named = [module.head if isinstance(module, PointRPN) else module for module in named]
-    if config.init_rate == 0:
-        for module in named:
-            module.trainable = False
-    return [variable for module in named for variable in module.trainable_variables]
+    """The trainable variables that --init_rate is about."""
+    return [variable for part in build.initialized_parts(model, config) for variable in part.trainable_variables]
 
 
 def _warn_of_random_norms(config: Config) -> None:
