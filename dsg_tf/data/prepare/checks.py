@@ -5,9 +5,11 @@ from __future__ import annotations
 import collections
 import math
 import numbers
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from dsg_tf.data.problems import PreparationError, Problems
+from dsg_tf.data.scene import Vocabulary
 
 if TYPE_CHECKING:
     from typing import TypeGuard  # Python 3.10 or newer.
@@ -42,6 +44,14 @@ def no_name_twice(path: str, names: list[str]) -> None:
     repeated = [name for name, count in collections.Counter(names).items() if count > 1]
     if repeated:
         raise PreparationError(f"{path} has {repeated[0]} more than once")
+
+
+def vocabulary_of(path: str, entities: Iterable[str], relations: Iterable[str]) -> Vocabulary:
+    """The vocabulary that a file holds; a `PreparationError` names the file where it is none."""
+    try:
+        return Vocabulary(tuple(entities), tuple(relations))
+    except ValueError as error:
+        raise PreparationError(f"{path}: {error}") from error
 
 
 def corners_of(x: float, y: float, width: float, height: float) -> Box:
