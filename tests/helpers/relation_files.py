@@ -211,7 +211,7 @@ def write_open_images(folder, change=_nothing):
     """
     man, guitar, table, wooden = "/m/04bcr3", "/m/0342h", "/m/04bcr4", "/m/083vt"
     rows = [
-        OPEN_IMAGES_HEADER,
+        list(OPEN_IMAGES_HEADER),
         ["000ac95750ac7399", man, guitar, 0.1, 0.6, 0.2, 0.9, 0.25, 0.5, 0.3, 0.7, "plays"],
         ["000ac95750ac7399", man, table, 0.1, 0.6, 0.2, 0.9, 0.0, 1.0, 0.5, 1.0, "interacts_with"],
         ["000ac95750ac7399", table, wooden, 0.0, 1.0, 0.5, 1.0, 0.0, 1.0, 0.5, 1.0, "is"],
