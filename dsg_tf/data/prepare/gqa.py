@@ -54,7 +54,7 @@ class GqaSceneGraphs(NamedGraphs):
         scenes, annotations_print = read_json(annotations, dict)
         graphs = {image_id: _graph(scene) for image_id, scene in scenes.items()}
         counted, counted_print = list(graphs.values()), annotations_print
-        if vocabulary_from is not None:
+        if vocabulary_from not in (None, annotations):
             others, counted_print = read_json(vocabulary_from, dict)
             counted = list(map(_graph, others.values()))
         paths = index_images(images) if images is not None else {}
