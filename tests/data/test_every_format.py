@@ -1,5 +1,7 @@
 """Every form of annotated images: the command prepares it, and what it wrote is what the reader reads."""
 
+import pickle
+
 import dataset_files
 import numpy as np
 import pytest
@@ -83,6 +85,9 @@ def test_a_part_of_the_images_can_be_read(name, tmp_path):
     assert len(whole) >= 2 and [row.image_id for row in part.rows] == [whole.rows[1].image_id]
     assert part.vocabulary == whole.vocabulary, "of all the images"
     assert (part.source["first_image"], part.source["max_images"]) == (1, 1)
+    # It goes to other processes.
+    sent = pickle.loads(pickle.dumps(whole))
+    assert [scene.boxes.tolist() for scene in read(sent)[0]] == [scene.boxes.tolist() for scene in read(whole)[0]]
     with pytest.raises(PreparationError, match=f"--first_image=9, but there are {len(whole)} images"):
         form.read(split, **{**given, "first_image": 9})
 

@@ -49,7 +49,11 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_enum("format", None, list(FORMATS), "form of the data", required=True, flag_values=values)
     string("split", "name of the split: train, val, test", required=True)
     string("output_dir", "where the prepared data set is or will be")
-    string("annotations", "what is annotated: the file that the format is named after")
+    string(
+        "annotations",
+        "the relations: annotations_<split>.json, relationships.json, VG-SGG-with-attri.h5, <split>_sceneGraphs.json, "
+        "<split>-annotations-vrd.csv, psg.json, instances_<set>.json or a CLEVR scene file",
+    )
     string("image_metadata", "sizes of the images: <split>_image_metadata.json, or Visual Genome's image_data.json")
     string("objects", "entity classes: objects.json, VG150's dictionary, or Open Images' class descriptions")
     string("predicates", "relation classes: predicates.json, or Open Images' relationship triplets")
