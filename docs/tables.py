@@ -6,13 +6,16 @@ A table stands between the lines `<!-- name: ... -->` and `<!-- end -->`; `tests
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import pathlib
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 
 from dsg_tf.config import Config, LossWeights, settings
 from dsg_tf.data import problems
+from dsg_tf.data.prepare import downloads, sources
 from dsg_tf.predict import summary
 
 DOCS = pathlib.Path(__file__).parent
@@ -94,10 +97,22 @@ def _cell(text: str) -> str:
     return re.sub(r"([|*_<\[])", r"\\\1", text)
 
 
+def _commands(dataset: str) -> str:
+    """The commands that prepare a data set, each on lines that end between its flags."""
+    wrap = textwrap.TextWrapper(116, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+    commands = downloads.commands_of(dataset, f"data/{dataset}")
+    return "\n".join(["```", *(" \\\n".join(wrap.wrap(command)) for command in commands), "```", ""])
+
+
 TABLES = {
     "settings": settings_table,
     "problems": lambda: _kinds(problems.KINDS),
     "prediction_errors": lambda: _kinds(summary.KINDS),
+    **{
+        f"commands_{dataset}": functools.partial(_commands, dataset)
+        for dataset in sources.SOURCES
+        if not dataset.endswith("_small")
+    },
 }
 
 if __name__ == "__main__":

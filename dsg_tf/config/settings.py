@@ -65,7 +65,10 @@ class Config:
         "",
         "which data set's download and preparation steps to name when data is missing; "
         "'synthetic' is rendered on the spot",
-        ("", "vg", "vrd", "clevr", "synthetic", "clevr_small", "vrd_small"),
+        (
+            *("", "vg", "vrd", "vg_release", "vg150", "gqa", "open_images", "psg", "coco", "clevr"),
+            *("synthetic", "clevr_small", "vrd_small"),
+        ),
     )
     data_dir: str = _setting(
         "", "directory of TFRecords and dataset_info.json, written by dsg_tf.data.prepare", may_change=True

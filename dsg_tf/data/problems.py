@@ -18,12 +18,16 @@ KINDS = {
     "out_of_image_box": "the box leaves the image; clipped to the image",
     "self_relation": "subject and object are the same box; kept",
     "duplicate_relation": "the same relationship again; merged",
-    "no_relationship": "the image has no relationship; left out",
+    "rare_class": "a class is not among the most frequent ones that were asked for; the relationship is left out",
+    "crowd_box": "the box is that of a crowd; left out",
+    "small_box": "the box is too small to be a relationship's; left out",
+    "attribute": "the row tells what one box is, it is no relationship; left out",
+    "no_relationship": "the image has no relationship, or none of the classes that were asked for; left out",
     "nothing_left": "the image lost all its relationships to the problems above; left out",
 }
 
-# Redundant or absent, but not broken: no reason for `--strict` to stop.
-HARMLESS = ("duplicate_relation", "no_relationship")
+# Redundant, absent or not asked for, but not broken: no reason for `--strict` to stop.
+HARMLESS = ("duplicate_relation", "rare_class", "crowd_box", "small_box", "attribute", "no_relationship")
 
 _NAMED = 5
 

@@ -16,11 +16,13 @@ from absl import app, flags
 from dataset_files import box, good_annotations, relationship, write_referring_relationships
 from paths import ROOT
 
+from dsg_tf.config import Config
 from dsg_tf.data import clevr_classes
 from dsg_tf.data.prepare import command as prepare
 from dsg_tf.data.prepare.downloads import missing_data_message
 from dsg_tf.data.prepare.referring_relationships import ReferringRelationships
 from dsg_tf.data.prepare.shards import write_split
+from dsg_tf.data.prepare.sources import SOURCES
 from dsg_tf.data.prepare.synthetic import prepare_synthetic
 from dsg_tf.data.problems import PreparationError
 from dsg_tf.data.records import DatasetInfo
@@ -303,7 +305,7 @@ def test_synthetic_splits_have_their_own_seeds(tmp_path):
         prepare_synthetic(out, "extra", 2)
 
 
-@pytest.mark.parametrize("dataset", ["vg", "vrd", "clevr", "clevr_small", "vrd_small"])
+@pytest.mark.parametrize("dataset", SOURCES)
 def test_missing_data_is_answered_with_commands_that_the_program_takes(dataset, tmp_path):
     data_dir = str(tmp_path / dataset)
     message = missing_data_message(dataset, data_dir)
@@ -325,6 +327,11 @@ def test_missing_data_is_answered_with_commands_that_the_program_takes(dataset, 
     assert splits == (["train", "val"] if "small" in dataset else ["train", "val", "test"])
 
 
+def test_the_program_takes_every_data_set_that_has_a_message():
+    choices = {field.name: field.metadata["choices"] for field in dataclasses.fields(Config)}["dataset"]
+    assert set(choices) == {"", "synthetic", *SOURCES}
+
+
 def test_an_unknown_data_set_has_no_message():
-    with pytest.raises(ValueError, match="unknown data set 'coco', there are vg, vrd"):
-        missing_data_message("coco", "data/coco")
+    with pytest.raises(ValueError, match="unknown data set 'lvis', there are vg, vrd"):
+        missing_data_message("lvis", "data/lvis")

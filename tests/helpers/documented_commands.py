@@ -176,6 +176,11 @@ STAGES = (
         Run("python train.py --flagfile=configs/vg.flags", says="download the Visual Genome images", exit_code=1),
         Run("python train.py --flagfile=configs/vrd.flags", says="download the VRD images", exit_code=1),
         Run("python train.py --flagfile=configs/clevr.flags", says="download CLEVR v1.0", exit_code=1),
+        Run(
+            "python train.py --flagfile=configs/vg.flags --dataset=gqa --data_dir=data/gqa --model_dir=runs/gqa",
+            says="download the scene graphs",
+            exit_code=1,
+        ),
     ),
     (
         Run(_CLEVR, _FEW),
@@ -270,6 +275,11 @@ NOT_RUN = {
     "'TF_CONFIG=": "needs several machines; tests/slow/test_two_workers.py runs two workers on one",
     "python train.py --flagfile=configs/vrd_small.flags --init_checkpoint=PREFIX": "needs weights that are not here",
     "python train.py --flagfile=configs/vg.flags --model=dsg_no_sgl": "needs Visual Genome",
+    **{
+        f"python -m dsg_tf.data.prepare --format={name} --split=": "needs a download; tests/data/test_every_format.py "
+        "prepares small files of the same form"
+        for name in ("referring_relationships", "visual_genome", "vg150", "gqa", "open_images", "psg", "coco")
+    },
     "python -m dsg_tf.compare --flagfile=configs/vrd_small.flags": "needs weights that are not here",
     "python -m dsg_tf.predict --saved_model=exported/clevr --data_dir=data/clevr_small --split=val "
     "--output_dir=predicted/beam": "needs a Flink cluster; tests/process/test_beam.py runs the DirectRunner",

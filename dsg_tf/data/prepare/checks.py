@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import collections
+import math
 import numbers
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from dsg_tf.data.problems import Problems
+from dsg_tf.data.problems import PreparationError, Problems
+from dsg_tf.data.scene import Vocabulary
 
 if TYPE_CHECKING:
     from typing import TypeGuard  # Python 3.10 or newer.
@@ -33,6 +37,36 @@ def is_box(corners: object) -> TypeGuard[list[float]]:
         and all(isinstance(c, numbers.Real) and not isinstance(c, bool) for c in corners)
         and all(-_FARTHEST < c < _FARTHEST for c in corners)  # False for NaN
     )
+
+
+def no_name_twice(path: str, names: list[str]) -> None:
+    """Raises a `PreparationError` where a file has an image more than once."""
+    repeated = [name for name, count in collections.Counter(names).items() if count > 1]
+    if repeated:
+        raise PreparationError(f"{path} has {repeated[0]} more than once")
+
+
+def vocabulary_of(path: str, entities: Iterable[str], relations: Iterable[str]) -> Vocabulary:
+    """The vocabulary that a file holds; a `PreparationError` names the file where it is none."""
+    try:
+        return Vocabulary(tuple(entities), tuple(relations))
+    except ValueError as error:
+        raise PreparationError(f"{path}: {error}") from error
+
+
+def corners_of(x: float, y: float, width: float, height: float) -> Box:
+    """The `[y0, x0, y1, x1]` box of a top left corner and a size."""
+    return y, x, y + height, x + width
+
+
+def image_size(metadata: object) -> tuple[int, int] | None:
+    """(height, width) of the metadata of an image, None if it has none that makes sense."""
+    if not isinstance(metadata, dict):
+        return None
+    height, width = metadata.get("height"), metadata.get("width")
+    if is_id(height, math.inf) and is_id(width, math.inf) and height > 0 and width > 0:
+        return height, width
+    return None
 
 
 def usable_box(box: Box, size: tuple[int, int] | None, where: str, problems: Problems) -> Box | None:

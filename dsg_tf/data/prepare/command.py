@@ -6,6 +6,15 @@ data and what became of it. With --runner, the same work is done past one machin
 
   --format=referring_relationships   Visual Genome, VRD, CLEVR as published with "Referring
       Relationships": --annotations --image_metadata --objects --predicates --images
+  --format=visual_genome  Visual Genome's own release: --annotations --image_metadata --objects
+      --images [--object_aliases --relation_aliases --num_entities --num_relations]
+  --format=vg150          Visual Genome's 150 classes in HDF5: --annotations --image_metadata
+      --objects --images
+  --format=gqa            scene graphs of GQA: --annotations --images [--vocabulary_from
+      --num_entities --num_relations]
+  --format=open_images    relationships of Open Images: --annotations --objects --predicates --images
+  --format=psg            panoptic scene graphs: --annotations --images
+  --format=coco           COCO's instances, relations from their boxes: --annotations --images
   --format=clevr_scenes   CLEVR scene files with a "bbox" per object: --annotations --images
   --format=synthetic      rendered on the spot: --num_images [--seed]
 """
@@ -40,11 +49,22 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_enum("format", None, list(FORMATS), "form of the data", required=True, flag_values=values)
     string("split", "name of the split: train, val, test", required=True)
     string("output_dir", "where the prepared data set is or will be")
-    string("annotations", "annotations_<split>.json or CLEVR scene file")
-    string("image_metadata", "<split>_image_metadata.json")
-    string("objects", "objects.json: names of the entity classes")
-    string("predicates", "predicates.json: names of the relation classes")
-    string("images", "folder of the image files, or of VG_100K/ and VG_100K_2/ with them")
+    string(
+        "annotations",
+        "the relations: annotations_<split>.json, relationships.json, VG-SGG-with-attri.h5, <split>_sceneGraphs.json, "
+        "<split>-annotations-vrd.csv, psg.json, instances_<set>.json or a CLEVR scene file",
+    )
+    string("image_metadata", "sizes of the images: <split>_image_metadata.json, or Visual Genome's image_data.json")
+    string("objects", "entity classes: objects.json, VG150's dictionary, or Open Images' class descriptions")
+    string("predicates", "relation classes: predicates.json, or Open Images' relationship triplets")
+    string(
+        "images", "folder of the image files, or of VG_100K/ and VG_100K_2/, or of train2017/ and val2017/ with them"
+    )
+    string("object_aliases", "other forms of names of entities: object_alias.txt")
+    string("relation_aliases", "other forms of names of relations: relationship_alias.txt")
+    string("vocabulary_from", "scene graphs whose names are counted; by default --annotations. Give val those of train")
+    integer("num_entities", "entity classes, the most frequent ones; by default 100", lower_bound=1)
+    integer("num_relations", "relation classes, the most frequent ones; by default 70", lower_bound=1)
     integer("first_image", "skip the images before this one", lower_bound=0)
     integer("max_images", "take only so many images", lower_bound=1)
     integer("num_images", "how many images to render", lower_bound=1)
