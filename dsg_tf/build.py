@@ -88,8 +88,11 @@ def _graph_model(config: Config, num_entities: int, num_relations: int) -> dsg.D
             name="graph",
         )
     if has.labels:
-        labeler = heads.LabelHeads(num_entities, num_relations, exclusive_relations=exclusive, name="labeler")
-        if config.backbone == "nanodet_plus":
+        knows_classes = config.backbone == "nanodet_plus"
+        labeler = heads.LabelHeads(
+            num_entities, num_relations, exclusive_relations=exclusive, adds_to_known=knows_classes, name="labeler"
+        )
+        if knows_classes:
             known_classes = KnownClasses(coco_classes.NAMES, num_entities, name="known_classes")
     if pair_units:
         describe_pairs = keras.layers.Dense(pair_units, name="describe_pairs")
@@ -124,6 +127,7 @@ def _graph_model(config: Config, num_entities: int, num_relations: int) -> dsg.D
         labeler=labeler,
         refined_nms_iou=config.refined_nms_iou,
         whole_pixels=config.whole_pixels,
+        dropout=config.dropout,
         hidden=config.hide,
         name=config.model,
     )

@@ -90,6 +90,6 @@ def check_together(config: Config) -> None:
         raise ValueError(f"--halving_epochs={config.halving_epochs} must grow")
     if config.halving_epochs and config.schedule != "stepwise":
         raise ValueError(f"--halving_epochs={config.halving_epochs} does not go with --schedule={config.schedule}")
-    for name in ("scale_jitter", "contrastive_queries", "ema_decay"):
+    for name in ("scale_jitter", "contrastive_queries", "dropout", "ema_decay"):
         if not 0 <= getattr(config, name) < 1:
             raise ValueError(f"--{name}={getattr(config, name)} must be in [0, 1)")

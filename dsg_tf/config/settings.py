@@ -286,6 +286,9 @@ class Config:
     freeze_stem: bool = _setting(
         False, "whether the backbone's layers up to stride 4 (conv1 and block1) do not train, as in the authors' code"
     )
+    dropout: float = _setting(
+        0.0, "share of f_i, f_ij and z'_i that is zero in a training step; none in the paper", minimum=0
+    )
     ema_decay: float = _setting(0.0, "decay of the moving average of the weights; 0 keeps none", minimum=0)
     precision: str = _setting("float32", "arithmetic of the layers", ("float32", "mixed_bfloat16"))
     jit_compile: bool = _setting(

@@ -32,6 +32,7 @@ class DSG(keras.Model):
       edge_refiner: `EdgeRefiner` of the refined boxes; None without one.
       refined_nms_iou: at inference, IoU threshold of a non-maximum suppression of the refined boxes; 1: none.
       whole_pixels: whether, at inference, boxes end at whole pixels of the original image.
+      dropout: share of f_i, f_ij and z'_i that is zero in a training step.
       hidden: part of the input that it does not get to see, see `hidden_input.hide`.
     """
 
@@ -53,6 +54,7 @@ class DSG(keras.Model):
         refine_features: bool = False,
         refined_nms_iou: float = 1.0,
         whole_pixels: bool = False,
+        dropout: float = 0.0,
         hidden: str = "",
         **kwargs,
     ):
@@ -64,7 +66,7 @@ class DSG(keras.Model):
         self.auxiliary_classifier, self.describe_pairs = auxiliary_classifier, describe_pairs
         self.edge_refiner, self.known_classes = edge_refiner, known_classes
         self.refine_features, self.refined_nms_iou = refine_features, refined_nms_iou
-        self.whole_pixels, self.hidden = whole_pixels, hidden
+        self.whole_pixels, self.dropout, self.hidden = whole_pixels, dropout, hidden
 
     @property
     def modules_of_model_garden(self) -> dict[str, tf.Module]:
@@ -79,7 +81,8 @@ class DSG(keras.Model):
           inputs: `image` uint8 `[B, H, W, 3]`, `image_size` float32 `[B, 2]` (height and width of the
             un-padded part, pixels), `queries` int32 `[B, Q, 3]` class triplets; for answers that end at whole
             pixels of the original image also `original_size` `[B, 2]`; for oracles also `proposals` `[B, M, 4]` with
-            bool `proposal_mask` `[B, M]`, in place of the detector's. Other keys are ignored.
+            bool `proposal_mask` `[B, M]`, in place of the detector's; for dropout in training also `seed` int32
+            `[B, 2]`. Other keys are ignored.
           training: training mode of the detector (proposals, batch normalisation).
 
         Returns:
@@ -88,15 +91,20 @@ class DSG(keras.Model):
         inputs = hidden_input.hide(inputs, self.hidden)
         given = (inputs["proposals"], inputs["proposal_mask"]) if "proposals" in inputs else None
         sizes = inputs["image_size"], inputs.get("original_size")
-        encoded = self.encode(inputs["image"], *sizes, training=training, given=given)
+        seed = inputs["seed"][0] if training and self.dropout else None
+        encoded = self.encode(inputs["image"], *sizes, training=training, given=given, seed=seed)
         result = {**encoded, **self.answer(encoded, inputs["queries"])}
         if self.auxiliary_classifier is not None:
             nodes = {"nodes": encoded["node_inputs"], "valid": encoded["valid"]}
             result["auxiliary_role_logits"] = self.auxiliary_classifier(nodes, inputs["queries"])["role_logits"]
         return result
 
-    def encode(self, image, image_size, original_size=None, training: bool = False, given=None) -> dict[str, tf.Tensor]:
+    def encode(
+        self, image, image_size, original_size=None, training: bool = False, given=None, seed=None
+    ) -> dict[str, tf.Tensor]:
         """The differentiable scene graph of images; arguments as of `call`, `given` as of `Detector.call`.
+
+        With a `seed` int32 `[2]` there is dropout, which depends on it alone.
 
         Returns:
           The detector's `rpn_scores`, `rpn_boxes`, `anchors`, `proposals`, `proposal_scores`, `valid`;
@@ -112,9 +120,11 @@ class DSG(keras.Model):
         entities = self.entity_features(maps, found["proposals"], training)
         if "descriptors" in found:
             entities = tf.concat([entities, tf.cast(found.pop("descriptors"), entities.dtype)], axis=-1)
+        entities = self._dropped(entities, seed, 0)
         graph, node_inputs = {"nodes": entities}, None
         if self.graph is not None:
             pairs, unions = self.pair_features(maps, found["proposals"], training)
+            pairs = self._dropped(pairs, seed, 1)
             node_inputs = _append_coordinates(entities, found["proposals"], image_size[:, tf.newaxis])
             graph = self.graph(
                 node_inputs,
@@ -122,6 +132,7 @@ class DSG(keras.Model):
                 found["valid"],
                 relative_geometry.of_pairs(found["proposals"]) if self.relative_geometry else None,
             )
+            graph["nodes"] = self._dropped(graph["nodes"], seed, 2)
         result = {**found, **graph, "boxes": found["proposals"]}
         known = entities if self.refine_features else graph["nodes"]
         if self.refiner is not None:
@@ -147,6 +158,13 @@ class DSG(keras.Model):
             result["pairs"] = self.describe_pairs(graph["edges"])
         result.pop("edges", None)
         return result
+
+    def _dropped(self, features, seed, number: int):
+        """Features after dropout; `number` tells one use of the seed from another."""
+        if seed is None:
+            return features
+        seed = tf.random.experimental.stateless_fold_in(seed, number)
+        return tf.nn.experimental.stateless_dropout(features, self.dropout, seed)
 
     def _refine_edges(self, features, nodes, boxes, image_size):
         starts = tf.stop_gradient(boxes)

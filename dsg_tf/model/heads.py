@@ -245,12 +245,16 @@ class LabelHeads(keras.layers.Layer):
     Args:
       num_entities, num_relations: E, R.
       exclusive_relations: see `relation_probabilities`.
+      adds_to_known: whether the entity logits are added to others: they start as zeros.
     """
 
-    def __init__(self, num_entities: int, num_relations: int, *, exclusive_relations: bool, **kwargs):
+    def __init__(
+        self, num_entities: int, num_relations: int, *, exclusive_relations: bool, adds_to_known: bool = False, **kwargs
+    ):
         super().__init__(**kwargs)
         self.exclusive_relations = exclusive_relations
-        self.entity = keras.layers.Dense(num_entities, name="entity")
+        start = "zeros" if adds_to_known else "glorot_uniform"
+        self.entity = keras.layers.Dense(num_entities, kernel_initializer=start, name="entity")
         self.relation = keras.layers.Dense(num_relations, name="relation")
 
     def call(self, nodes, edges):
