@@ -17,6 +17,7 @@ from dsg_tf import build
 from dsg_tf import config as config_lib
 from dsg_tf.data.scene import Vocabulary
 from dsg_tf.model.moving_average import MovingAverage
+from dsg_tf.model.point_rpn import PointRPN
 from dsg_tf.pack import half_precision
 from dsg_tf.process import files
 
@@ -178,7 +179,7 @@ def initialize(model, path: str, modules: Sequence[str]) -> None:
     if is_own and "all" in modules:
         items = _items(model, stored)
     else:
-        known = model.modules_of_model_garden
+        known = {name: _what_is_read(module) for name, module in model.modules_of_model_garden.items()}
         items = known if "all" in modules else {name: known[name] for name in modules if name in known}
         if is_own:
             items = {"model": tf.train.Checkpoint(**items)}
@@ -190,6 +191,11 @@ def initialize(model, path: str, modules: Sequence[str]) -> None:
         target.read(readable).expect_partial()
     if "average" in items:
         items["average"].copy_to_variables()
+
+
+def _what_is_read(module: tf.Module):
+    """A module; of a `PointRPN` the detector's head, since what it adds to that is new."""
+    return tf.train.Checkpoint(head=module.head) if isinstance(module, PointRPN) else module
 
 
 def _initialize_matching(model, model_dir: str) -> None:

@@ -16,6 +16,9 @@ import tensorflow as tf
 from dsg_tf.keras import keras
 
 
+HIDDEN_UNITS = 128
+
+
 class PointRPN(keras.layers.Layer):
     """Scores the boxes of a head without anchors, and moves them.
 
@@ -26,6 +29,7 @@ class PointRPN(keras.layers.Layer):
     def __init__(self, head, **kwargs):
         super().__init__(**kwargs)
         self.head = head
+        self.hidden = keras.layers.Dense(HIDDEN_UNITS, activation="relu", name="hidden")
         self.score = keras.layers.Dense(1, kernel_initializer="zeros", name="score")
         self.deltas = keras.layers.Dense(4, kernel_initializer="zeros", name="deltas")
 
@@ -50,12 +54,14 @@ class PointRPN(keras.layers.Layer):
         ]
         features, logits, anchors = (tf.concat(values, axis=1) for values in flat)
         logits = tf.cast(logits, tf.float32)
-        scores = tf.reduce_max(logits, axis=-1) + tf.cast(self.score(features), tf.float32)[..., 0]
+        descriptors = tf.concat([tf.cast(tf.sigmoid(logits), features.dtype), features], axis=-1)
+        hidden = self.hidden(descriptors)
+        scores = tf.reduce_max(logits, axis=-1) + tf.cast(self.score(hidden), tf.float32)[..., 0]
         return {
             "scores": scores,
-            "boxes": tf.cast(self.deltas(features), tf.float32),
+            "boxes": tf.cast(self.deltas(hidden), tf.float32),
             "anchors": tf.stop_gradient(anchors),
-            "descriptors": tf.concat([tf.cast(tf.sigmoid(logits), features.dtype), features], axis=-1),
+            "descriptors": descriptors,
             "class_logits": logits,
             "level_sizes": sizes,
         }
