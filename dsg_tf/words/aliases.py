@@ -13,12 +13,14 @@ import functools
 import importlib.resources
 import json
 import os
+import shutil
 
 from dsg_tf.data.scene import Vocabulary
 from dsg_tf.words.tokens import tokens
 
 FILE = "aliases.json"  # Beside a model's vocabulary.json.
 GENERAL = "english"
+_SHIPPED = ("clevr", "coco", "vrd")
 # Share of the entity names from which on a file that comes with the program is one for the vocabulary.
 COVERED = 0.8
 _KEYS = ("entities", "relations", "anything")
@@ -88,10 +90,19 @@ def for_vocabulary(vocabulary: Vocabulary, directory: str = "") -> tuple[Aliases
     return (*result, shipped(GENERAL))
 
 
-_SHIPPED = ("clevr", "coco", "vrd")
+def copy(source: str, target: str) -> None:
+    """Takes the `aliases.json` of a model along, from one directory to another, where there is one; it is read first.
+
+    Raises:
+      ValueError: it is not of the form.
+    """
+    path = os.path.join(source, FILE)
+    if os.path.exists(path):
+        read(path)
+        shutil.copyfile(path, os.path.join(target, FILE))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def shipped(name: str) -> Aliases:
     """One of the files that come with the program: "clevr", "coco", "vrd", "english"."""
     file = importlib.resources.files("dsg_tf.words") / "aliases" / f"{name}.json"

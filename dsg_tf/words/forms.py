@@ -72,13 +72,28 @@ _REGULAR = (
     *("cook", "cover", "cross", "decorate", "display", "drag", "dress", "enclose", "enjoy", "enter", "exit", "face"),
     *("fasten", "fill", "float", "follow", "gaze", "graze", "grip", "guard", "guide", "help", "hover", "hug", "jump"),
     *("kick", "kiss", "kneel", "land", "lead", "lean", "lick", "lift", "line", "load", "look", "mount", "move", "open"),
-    *("own", "paint", "park", "pass", "perch", "pet", "play", "point", "pose", "pour", "print", "pull", "push", "reach"),
+    *(
+        "own",
+        "paint",
+        "park",
+        "pass",
+        "perch",
+        "pet",
+        "play",
+        "point",
+        "pose",
+        "pour",
+        "print",
+        "pull",
+        "push",
+        "reach",
+    ),
     *("reflect", "rest", "roll", "sail", "serve", "show", "skate", "ski", "slice", "smell", "sniff", "stack", "stare"),
     *("step", "stick", "stop", "support", "surf", "surround", "talk", "tie", "touch", "tow", "travel", "turn", "use"),
     *("wait", "walk", "wash", "watch", "wrap", "chop", "grab", "skip"),
 )
-# What stands before the doer of a passive; of "cover", also what the cover is made of.
-_BY = {"cover": ("by", "with", "in")}
+# What may stand in a passive before what does it.
+_BY = {"contain": ("by", "in"), "cover": ("by", "with", "in"), "fill": ("by", "with"), "surround": ("by", "with")}
 
 
 def plurals(phrase: Tokens) -> Iterator[Tokens]:
@@ -150,7 +165,7 @@ def _lemmas() -> dict[str, str]:
     return result
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _forms(verb: str) -> dict[str, str]:
     stem = verb + verb[-1] if verb in _DOUBLED else verb
     dropped = verb[:-1] if verb.endswith("e") and not verb.endswith("ee") else stem

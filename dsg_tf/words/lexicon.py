@@ -23,7 +23,9 @@ Forms = Callable[[Tokens], Iterable[tuple[Tokens, bool]]]
 _Layer = dict[Tokens, set[Meaning]]
 
 
-def build(names: Sequence[Tokens], sources: Iterable[Groups], forms: Forms) -> Lexicon:
+def build(
+    names: Sequence[Tokens], sources: Iterable[Groups], forms: Forms, forms_of_others: Forms | None = None
+) -> Lexicon:
     """What phrases stand for; where a phrase has several meanings, those nearest to a name count.
 
     The order is: names, their forms, then of each source other words and their forms. What is equally near to several
@@ -32,7 +34,8 @@ def build(names: Sequence[Tokens], sources: Iterable[Groups], forms: Forms) -> L
     Args:
       names: by id; empty ones have no phrase.
       sources: groups of words that mean the same.
-      forms: what a phrase may look like in a sentence.
+      forms: what a name may look like in a sentence.
+      forms_of_others: what another word for it may look like; None: the same.
     """
     result: dict[Tokens, frozenset[Meaning]] = {}
     exact: _Layer = collections.defaultdict(set)
@@ -45,7 +48,7 @@ def build(names: Sequence[Tokens], sources: Iterable[Groups], forms: Forms) -> L
     for groups in sources:
         others = _others(groups, of_names)
         _extend(result, others)
-        _extend(result, _inflected(others, forms))
+        _extend(result, _inflected(others, forms_of_others or forms))
     return result
 
 

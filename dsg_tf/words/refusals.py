@@ -62,24 +62,34 @@ class Refusals:
         """Of a sentence; the part is named that keeps the most of it from being understood."""
         if not words:
             return NotUnderstood(text, f"{shown(text)} has no words: ask such as {self._example()}")
-        if self._grammar.entities.read(words):
-            return NotUnderstood(
-                text,
-                f"{shown(text)} has no relation: ask such as {self._example()}; {self._names('relation')}",
-                part="relation",
-                words=" ".join(words),
-            )
-        best, most = None, (0, 0)
+        missing = self._missing(text, words)
+        if missing is not None:
+            return missing
+        best, most = None, (0, False, 0)
         for start, stop in itertools.combinations(range(1, len(words)), 2):
             parts = words[:start], words[start:stop], words[stop:]
             known = self._known(parts)
-            number = sum(known.values())
-            length = sum(len(some) for some, is_known in zip(parts, known.values()) if is_known)
-            if (number, length) > most:
-                best, most = parts, (number, length)
+            clear = known["subject"], self._grammar.relations.is_one(parts[1]), known["object"]
+            measure = sum(clear), clear[1], sum(len(part) for part, is_clear in zip(parts, clear) if is_clear)
+            if measure > most:
+                best, most = parts, measure
         if best is not None and most[0] > 1:
             return self.of_parts(text, best)
         return self._words(text, words)
+
+    def _missing(self, text: str, words: Tokens) -> NotUnderstood | None:
+        """Of a description without a relation, and of a relation with nothing after it."""
+        entities, relations = self._grammar.entities, self._grammar.relations
+        said = " ".join(words)
+        if entities.read(words):
+            message = f"{shown(text)} has no relation: ask such as {self._example()}; {self._names('relation')}"
+            return NotUnderstood(text, message, part="relation", words=said)
+        for start in range(len(words)):
+            if relations.read(words[start:]) and (not start or entities.read(words[:start])):
+                relation = " ".join(words[start:])
+                message = f"{shown(text)} has no object after {relation!r}: ask such as {self._example()}"
+                return NotUnderstood(text, message, part="object", words=said)
+        return None
 
     def _known(self, parts: Sequence[Tokens]) -> dict[str, bool]:
         entities, relations = self._grammar.entities, self._grammar.relations
@@ -125,7 +135,7 @@ class Refusals:
         if len(said) > _COMPARED:
             return []
         spelled = self._spelled(part)
-        found = [phrase for phrase in difflib.get_close_matches(said, spelled, n=_NEAR)]
+        found = list(difflib.get_close_matches(said, spelled, n=_NEAR))
         if not found:
             for word in words:
                 if word in spelled or word not in self._grammar.entities.words | self._grammar.relations.words:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from dsg_tf.data.queries import Query
 from dsg_tf.data.scene import Vocabulary
@@ -61,8 +61,8 @@ class Words:
         self._grammar = Grammar(Entities(vocabulary.entities, sources), Relations(vocabulary.relations, sources))
         self._refusals = Refusals(vocabulary, self._grammar)
 
-    def read(self, text: str) -> Question:
-        """What a text asks for.
+    def read(self, query: str | Query) -> Question:
+        """What a text asks for; a `Query`, whose parts are told, may have commas in its names.
 
         Three names with commas between are that triplet. Else three parts with commas between them are read each on its
         own, or, where that is nothing, the text as a sentence. Of several readings the one with the longest relation
@@ -72,7 +72,8 @@ class Words:
           NotUnderstood: a ValueError that names the part that is not understood and what is near to it, or the readings
             where there are several; or the text is too long, or stands for too many triplets.
         """
-        exact = self._exact(text)
+        query = query if isinstance(query, Query) else Query.parse(query)
+        exact, text = self._exact(query), query.text
         if exact is not None:
             return exact
         if len(text) > MAX_CHARACTERS:
@@ -82,14 +83,14 @@ class Words:
             raise NotUnderstood(text, f"{shown(text)} is too long: {len(words)} of at most {MAX_WORDS} words")
         return self._question(text, self._reading(text))
 
-    def _exact(self, text: str) -> Question | None:
+    def _exact(self, query: Query) -> Question | None:
         try:
-            subject, relation, object_ = Query.parse(text).ids(self.vocabulary)
+            subject, relation, object_ = query.ids(self.vocabulary)
         except ValueError:
             return None
         entities = self.vocabulary.entities
         names = entities[subject], self.vocabulary.relations[relation], entities[object_]
-        return Question(text, *names, (subject,), (relation,), (object_,), "; ".join(names))
+        return Question(query.text, *names, (subject,), (relation,), (object_,), "; ".join(names))
 
     def _reading(self, text: str) -> Reading:
         """The one reading of a text that is no triplet of names."""
@@ -105,7 +106,9 @@ class Words:
             if found:
                 return self._only(text, found)
         if len(divided) == 3:
-            raise self._refusals.of_parts(text, divided)
+            entities = self._grammar.entities
+            subject = next(filter(entities.read, requests(divided[0])), divided[0])
+            raise self._refusals.of_parts(text, (subject, *divided[1:]))
         raise self._refusals.of_sentence(text, *list(requests(sentence))[-1:])
 
     def _only(self, text: str, readings: Sequence[Reading]) -> Reading:
@@ -114,16 +117,17 @@ class Words:
         return readings[0]
 
     def _question(self, text: str, reading: Reading) -> Question:
-        asked = [tuple(sorted(ids)) for ids in reading.asked]
+        subjects, relations, objects = (tuple(sorted(ids)) for ids in reading.asked)
         said = [" ".join(words) for words in (reading.subject, reading.relation, reading.object)]
-        count = len(asked[0]) * len(asked[1]) * len(asked[2])
+        count = len(subjects) * len(relations) * len(objects)
         if count > MAX_TRIPLETS:
             raise NotUnderstood(
                 text, f"{shown(text)} stands for {count} triplets, at most {MAX_TRIPLETS} can be asked: say more of it"
             )
         names = self.vocabulary.entities, self.vocabulary.relations, self.vocabulary.entities
-        understood = "; ".join(map(_told, said, asked, names))
-        return Question(text, *said, *asked, understood)
+        understood = "; ".join(map(_told, said, (subjects, relations, objects), names))
+        subject_text, relation_text, object_text = said
+        return Question(text, subject_text, relation_text, object_text, subjects, relations, objects, understood)
 
 
 def _told(said: str, ids: Collection[int], names: Sequence[str]) -> str:

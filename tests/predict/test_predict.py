@@ -21,6 +21,7 @@ from absl import app, flags
 from dsg_tf.data.problems import PreparationError
 from dsg_tf.data.roles import QUERY_PARTS, ROLES
 from dsg_tf.predict import command
+from dsg_tf.predict import asked as asked_lib
 from dsg_tf.predict import exported_model as exported_lib
 from dsg_tf.predict import shards as run_lib
 from dsg_tf.predict import summary as summary_lib
@@ -167,7 +168,7 @@ def test_a_folder_is_answered_as_the_prepared_set_in_batches_of_any_size(
         batch_size=1,
         num_shards=2,
     )
-    monkeypatch.setattr(exported_lib, "QUERIES_AT_ONCE", 3)  # Fewer than some images have.
+    monkeypatch.setattr(asked_lib, "AT_ONCE", 3)  # Fewer than some images have.
     for kind in ("json", "jsonl"):
         run(
             saved_model=saved_model,
