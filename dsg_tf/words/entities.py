@@ -70,20 +70,19 @@ class Entities:
     def _put_together(self, words: Tokens) -> frozenset[int]:
         """The classes that have all the words, as names of colour, material and shape have."""
         found, start = self._all, 0
-        described = False
         while start < len(words):
-            for length in range(min(self._longest, len(words) - start), 0, -1):
-                phrase = words[start : start + length]
-                if phrase in self._words or phrase in self._anything:
-                    found &= self._of_words(self._words[phrase]) if phrase in self._words else self._all
-                    described = True
-                    break
-            else:
-                length = next((len(phrase) for phrase in _AMONG if begins(words[start:], phrase)), 0)
-                if not length or not start or start + length == len(words):
-                    return frozenset()
-            start += length
-        return found if described else frozenset()
+            rest = words[start:]
+            phrase = next((rest[:n] for n in range(self._longest, 0, -1) if self._is_known(rest[:n])), ())
+            between = next((some for some in _AMONG if begins(rest, some)), ())
+            if len(phrase) >= max(len(between), 1):
+                found &= self._of_words(self._words[phrase]) if phrase in self._words else self._all
+            elif not between or not start or between == rest:
+                return frozenset()
+            start += max(len(phrase), len(between))
+        return found
+
+    def _is_known(self, phrase: Tokens) -> bool:
+        return phrase in self._words or phrase in self._anything
 
     def _of_words(self, meanings: frozenset[lexicon.Meaning]) -> frozenset[int]:
         return frozenset[int]().union(*(self._classes[meaning.id] for meaning in meanings))

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dsg_tf.data.roles import QUERY_PARTS
 from dsg_tf.data.scene import Vocabulary
 from dsg_tf.words.sentences import Grammar, Reading
-from dsg_tf.words.tokens import Tokens
+from dsg_tf.words.tokens import Tokens, tokens
 
 _NEAR, _SHOWN, _LISTED, _COMPARED = 3, 60, 20, 100
 
@@ -134,13 +134,18 @@ class Refusals:
         said = " ".join(words)
         if len(said) > _COMPARED:
             return []
-        spelled = self._spelled(part)
-        found = list(difflib.get_close_matches(said, spelled, n=_NEAR))
+        spelled, names = self._spelled(part), self._named(part)
+        found = [word for word in words if word in names and word != said]
+        found += difflib.get_close_matches(said, names, n=_NEAR) or difflib.get_close_matches(said, spelled, n=_NEAR)
         if not found:
-            for word in words:
-                if word in spelled or word not in self._grammar.entities.words | self._grammar.relations.words:
-                    found += difflib.get_close_matches(word, spelled, n=1)
+            known = self._grammar.entities.words | self._grammar.relations.words
+            found = [near for word in words if word not in known for near in difflib.get_close_matches(word, spelled, 1)]
         return list(dict.fromkeys(name for phrase in found for name in spelled[phrase]))[:_NEAR]
+
+    def _named(self, part: str) -> set[str]:
+        """The names themselves, as sentences have them."""
+        names = self._vocabulary.relations if part == "relation" else self._vocabulary.entities
+        return {" ".join(tokens(name)) for name in names if tokens(name)}
 
     def _spelled(self, part: str) -> dict[str, tuple[str, ...]]:
         """Phrases and what to call them: by the names they stand for; a word of many names by itself."""
