@@ -44,6 +44,8 @@ class Refusals:
 
     def __init__(self, vocabulary: Vocabulary, grammar: Grammar):
         self._vocabulary, self._grammar = vocabulary, grammar
+        self._spelled = {part: self._all_spelled(part) for part in QUERY_PARTS}
+        self._named = {part: self._all_named(part) for part in QUERY_PARTS}
 
     def ambiguous(self, text: str, readings: Sequence[Reading]) -> NotUnderstood:
         """Of readings that ask for different things, with relations of the same length."""
@@ -132,22 +134,24 @@ class Refusals:
     def _near(self, part: str, words: Tokens) -> list[str]:
         """What may have been meant: what is spelled nearly so, else of each word what it is or nearly is."""
         said = " ".join(words)
-        if len(said) > _COMPARED:
-            return []
-        spelled, names = self._spelled(part), self._named(part)
-        found = [word for word in words if word in names and word != said]
+        if len(said) > _COMPARED or part == "relation" and self._grammar.relations.is_one(words):
+            return []  # What is well spelled is another relation, whatever looks like it.
+        spelled, names = self._spelled[part], self._named[part]
+        found = [word for word in words if word in names and part != "relation"]
         found += difflib.get_close_matches(said, names, n=_NEAR) or difflib.get_close_matches(said, spelled, n=_NEAR)
         if not found:
             known = self._grammar.entities.words | self._grammar.relations.words
-            found = [near for word in words if word not in known for near in difflib.get_close_matches(word, spelled, 1)]
+            found = [
+                near for word in words if word not in known for near in difflib.get_close_matches(word, spelled, 1)
+            ]
         return list(dict.fromkeys(name for phrase in found for name in spelled[phrase]))[:_NEAR]
 
-    def _named(self, part: str) -> set[str]:
+    def _all_named(self, part: str) -> set[str]:
         """The names themselves, as sentences have them."""
         names = self._vocabulary.relations if part == "relation" else self._vocabulary.entities
         return {" ".join(tokens(name)) for name in names if tokens(name)}
 
-    def _spelled(self, part: str) -> dict[str, tuple[str, ...]]:
+    def _all_spelled(self, part: str) -> dict[str, tuple[str, ...]]:
         """Phrases and what to call them: by the names they stand for; a word of many names by itself."""
         grammar, names = self._grammar, self._vocabulary.entities
         ids: Mapping[Tokens, Iterable[int]] = grammar.entities.phrases

@@ -56,14 +56,12 @@ def test_sentences_of_templates_are_all_read_right(readers):
     assert len(verdicts(made, readers)["right"]) == len(made), verdicts(made, readers)
 
 
-@pytest.mark.parametrize(
-    "word", ["not", "no", "without", "two", "except", "nothing", "black", "nor", "left of left of"]
-)
-def test_a_word_that_changes_what_is_asked_is_never_passed_over(readers, word):
-    for sentence in HAND[::3]:
+def test_a_word_that_changes_what_is_asked_is_never_passed_over(readers):
+    changes = ("not", "no", "without", "two", "except", "nothing", "black", "nor", "left of left of", "left of dog of")
+    for number, sentence in enumerate(HAND[::2]):
         words = sentence.text.replace(",", " ").split()
         for place in range(len(words) + 1):
-            text = " ".join([*words[:place], word, *words[place:]])
+            text = " ".join([*words[:place], changes[number % len(changes)], *words[place:]])
             with pytest.raises(NotUnderstood):
                 readers[sentence.vocabulary].read(text)
 
@@ -202,4 +200,4 @@ def test_errors_stay_short_and_cheap_whatever_is_asked():
         with pytest.raises(NotUnderstood) as caught:
             VRD.read(text)
         assert len(str(caught.value)) < 2000
-    assert time.process_time() - begin < 3
+    assert time.process_time() - begin < 1.5
