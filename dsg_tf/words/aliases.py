@@ -117,8 +117,11 @@ def _parse(text: str, path: str) -> Aliases:
     if not isinstance(value, dict) or set(value) - set(_KEYS):
         found = ", ".join(map(str, value)) if isinstance(value, dict) else f"a {type(value).__name__}"
         raise ValueError(f"{path} must be an object with {', '.join(_KEYS)}, it has {found}")
-    groups = {key: tuple(_texts(group, f"{path}: {key}") for group in value.get(key, [])) for key in _KEYS[:2]}
-    return Aliases(**groups, anything=_texts(value.get("anything", []), f"{path}: anything"))
+    for key, groups in value.items():
+        if not isinstance(groups, list):
+            raise ValueError(f"{path}: {key} must be a list, not {json.dumps(groups)[:60]}")
+    read = {key: tuple(_texts(group, f"{path}: {key}") for group in value.get(key, [])) for key in _KEYS[:2]}
+    return Aliases(**read, anything=_texts(value.get("anything", []), f"{path}: anything"))
 
 
 def _texts(value: object, where: str) -> tuple[str, ...]:
