@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from dsg_tf.data.queries import Query
-from dsg_tf.data.roles import LABEL_OF, QUERY_PARTS, ROLES
+from dsg_tf.data.roles import LABEL_OF, ROLES
 from dsg_tf.data.scene import Vocabulary, plain
 from dsg_tf.predict import answers
 from dsg_tf.words import combine
@@ -57,15 +57,14 @@ class Asked:
         return dataclasses.replace(answer, understood=self.understood)
 
     def _together(self, outputs: Mapping[str, np.ndarray], rows: slice) -> dict[str, np.ndarray]:
-        """Outputs with one row; there is an answer where there is one to some triplet, at least."""
+        """Outputs with one row: of one question that stands for all the triplets."""
         boxes = outputs["boxes"]
         result = {"boxes": boxes}
         valid = outputs["valid"] if "valid" in outputs else np.ones(len(boxes), bool)
         if "answer_probability" in outputs:
-            result["answer_probability"] = outputs["answer_probability"][rows].max(keepdims=True)
+            result["answer_probability"] = combine.union(outputs["answer_probability"][rows])[np.newaxis]
         for role in ROLES:
-            classes = [triplet[QUERY_PARTS.index(role)] for triplet in self.triplets]
-            scores = combine.union(classes, answers.scores(outputs, role)[rows])
+            scores = combine.union(answers.scores(outputs, role)[rows])
             chosen = _chosen(outputs, role, rows)
             result[f"{role}_scores"] = scores[np.newaxis]
             result[f"{role}_mask"] = combine.answer_set(chosen, scores, valid)[np.newaxis]

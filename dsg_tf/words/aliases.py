@@ -18,7 +18,8 @@ import shutil
 from dsg_tf.data.scene import Vocabulary
 from dsg_tf.words.tokens import tokens
 
-FILE = "aliases.json"  # Beside a model's vocabulary.json.
+# What may lie beside a model's vocabulary.json: a file of ours, and those that Visual Genome publishes.
+FILE, OBJECT_ALIAS, RELATIONSHIP_ALIAS = "aliases.json", "object_alias.txt", "relationship_alias.txt"
 GENERAL = "english"
 _SHIPPED = ("clevr", "coco", "vrd")
 # Share of the entity names from which on a file that comes with the program is one for the vocabulary.
@@ -74,32 +75,37 @@ def for_vocabulary(vocabulary: Vocabulary, directory: str = "") -> tuple[Aliases
 
     Args:
       vocabulary: of the model.
-      directory: of the model: its `aliases.json`, where there is one, comes first.
+      directory: of the model: its `aliases.json`, `object_alias.txt` and `relationship_alias.txt` come first.
 
     Returns:
-      That; then, of the files for CLEVR, COCO and VRD that come with the program, the one that knows most of the entity
-      names, where it knows four fifths; then the one for English in general.
+      Those that are there; then, of the files for CLEVR, COCO and VRD that come with the program, the one that knows
+      most of the entity names, where it knows four fifths; then the one for English in general.
     """
-    result = []
-    path = os.path.join(directory, FILE)
-    if directory and os.path.exists(path):
-        result.append(read(path))
+    result = _own(directory) if directory else []
     best = max((shipped(name) for name in _SHIPPED), key=lambda aliases: aliases.coverage(vocabulary))
     if best.coverage(vocabulary) >= COVERED:
         result.append(best)
     return (*result, shipped(GENERAL))
 
 
+def _own(directory: str) -> list[Aliases]:
+    """What lies in a directory, if anything does."""
+    path, *published = (os.path.join(directory, name) for name in (FILE, OBJECT_ALIAS, RELATIONSHIP_ALIAS))
+    result = [read(path)] if os.path.exists(path) else []
+    there = [path if os.path.exists(path) else "" for path in published]
+    return [*result, read_visual_genome(*there)] if any(there) else result
+
+
 def copy(source: str, target: str) -> None:
-    """Takes the `aliases.json` of a model along, from one directory to another, where there is one; it is read first.
+    """Takes the files of a model along, from one directory to another, as far as they are there; reads them first.
 
     Raises:
-      ValueError: it is not of the form.
+      ValueError: one is not of the form.
     """
-    path = os.path.join(source, FILE)
-    if os.path.exists(path):
-        read(path)
-        shutil.copyfile(path, os.path.join(target, FILE))
+    _own(source)
+    for name in (FILE, OBJECT_ALIAS, RELATIONSHIP_ALIAS):
+        if os.path.exists(os.path.join(source, name)):
+            shutil.copyfile(os.path.join(source, name), os.path.join(target, name))
 
 
 @functools.cache

@@ -1,41 +1,36 @@
 """The answers to several triplets as the answer to the one question that stands for them.
 
-A box has one class. That it is the subject in triplets of different subject classes are therefore events that exclude
-each other, whose probabilities add up; within one subject class the triplets are about the same box with other
-relations or objects, and the events may be nearly one: there the largest probability counts, which is what the union
-has at least, and what it has where the others imply it. So for each box
+That a box has the role in at least one of them is the union of events. Its probability is at least the largest of
+theirs and at most their sum, and for each box the largest is taken:
 
-    P(subject) = min(1, sum over subject classes c of max over triplets t with subject c of P_t(subject))
+    P(subject) = max over triplets t of P_t(subject)
 
-and the same for objects with the classes of objects. Products, 1 - prod(1 - p), would count what is said of one box
-several times as independent signs, and hundreds of small probabilities would make a large one.
+A box has one class, so that triplets of different subject classes exclude each other, and in principle their
+probabilities add up; triplets of one class with other relations or objects mostly imply each other. But the model
+answers each triplet by itself, and what it errs adds up, too: over hundreds of triplets, small probabilities of what is
+not there become large. On partial descriptions of CLEVR renders the largest is nearer to what holds, and orders better,
+than the sum over classes of the largest in each, and both do than 1 - prod(1 - p), which takes what is said of one box
+again and again for independent signs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 
-def union(classes: Sequence, probabilities: np.ndarray) -> np.ndarray:
-    """Of each box the probability that it has the role in at least one of some triplets.
+def union(probabilities: np.ndarray) -> np.ndarray:
+    """The probability that something holds of at least one triplet.
 
     Args:
-      classes: of each of the Q triplets the class that it wants for the role; numbers or names.
-      probabilities: `[Q, N]` in [0, 1], of the role.
+      probabilities: `[Q, ...]` in [0, 1], such as that each of N boxes has a role in each of Q triplets.
 
     Returns:
-      `[N]`, not below the largest of the box and not above 1; of one triplet its own.
+      `[...]`.
+
+    Raises:
+      ValueError: there is no triplet.
     """
-    probabilities = np.asarray(probabilities)
-    if len(classes) != len(probabilities) or not len(classes):
-        raise ValueError(f"{len(classes)} classes and probabilities of {len(probabilities)} triplets")
-    _, of_class = np.unique(np.asarray(classes), return_inverse=True)
-    largest = np.zeros([of_class.max() + 1, probabilities.shape[1]], probabilities.dtype)
-    np.maximum.at(largest, of_class.reshape(-1), probabilities)
-    # In float64 and in the order of size, so that the order of the triplets does not show in the last digit.
-    return np.minimum(np.sort(largest, axis=0).sum(axis=0, dtype=np.float64), 1.0).astype(probabilities.dtype)
+    return np.max(probabilities, axis=0)
 
 
 def answer_set(chosen: np.ndarray, probabilities: np.ndarray, valid: np.ndarray) -> np.ndarray:

@@ -1,7 +1,6 @@
 """Questions in free text, from the text to one answer: of a checkpoint, of an export, and of their numbers."""
 
 import json
-import os
 import shutil
 
 import numpy as np
@@ -9,13 +8,16 @@ import pytest
 import tiny_data
 
 from dsg_tf.data.queries import Query
+from dsg_tf.pack import packing
 from dsg_tf.predict import answers, asked, checkpoint_model
 from dsg_tf.predict.asked import Asked
 from dsg_tf.predict.checkpoint_model import CheckpointModel
 from dsg_tf.predict.exported_model import ExportedModel
 from dsg_tf.predict.requests import Request
 from dsg_tf.words.refusals import NotUnderstood
+from export import export_saved_model
 
+TEXTS = ("trained_on", "license", "command", "time")  # Of a packed model's card.
 PHOTO = tiny_data.draw("test", 0).image
 FREE = ["a red thing left of the blue disc", "Squares above discs", "red square, left, blue disc"]
 BOXES = np.array([[0.0, 0, 1, 1], [1, 1, 2, 2], [2, 2, 3, 3]])
@@ -50,10 +52,10 @@ def test_one_triplet_is_answered_as_the_model_does():
 def test_several_triplets_are_one_answer():
     answer = Asked("q", TRIPLETS, "what").answer(OUTPUTS)
     assert (answer.query, answer.understood, answer.answer_probability) == ("q", "what", 0.7)
-    # The subject is a cube with 0.6 (at most), or a disc with 0.2; the object a ball with 0.3 or a cone with 0.1.
-    assert answer.subject_score == pytest.approx(0.8)
+    assert answer.subject_score == 0.6
     np.testing.assert_array_equal(answer.subject_boxes, BOXES[:1])
-    assert answer.object_score == pytest.approx(0.6)  # The second box: a ball with 0.1, a cone with 0.5.
+    assert answer.object_score == 0.5
+    np.testing.assert_array_equal(answer.object_box, BOXES[1])
     np.testing.assert_array_equal(answer.object_boxes, BOXES[1:2])
     later = {
         name: value if name in asked.OF_BOXES else np.concatenate([value, value]) for name, value in OUTPUTS.items()
@@ -91,8 +93,7 @@ def test_a_checkpoint_is_asked_in_free_text(model_dir, monkeypatch):
     ]
     square, disc = model.answer(PHOTO, ["red square, left, blue disc", "red disc, left, blue disc"])
     assert found[0].answer_probability == pytest.approx(max(square.answer_probability, disc.answer_probability))
-    assert max(square.subject_score, disc.subject_score) <= found[0].subject_score + 1e-6
-    assert found[0].subject_score <= min(1, square.subject_score + disc.subject_score) + 1e-6
+    assert found[0].subject_score == pytest.approx(max(square.subject_score, disc.subject_score), rel=1e-5)
     assert {**found[2].as_dict(), "query": ""} == {**square.as_dict(), "query": ""}
     monkeypatch.setattr(checkpoint_model, "_AT_ONCE", 3)
     for one, other in zip(model.answer(PHOTO, FREE), found):
@@ -119,12 +120,12 @@ def test_an_export_says_the_same(model_dir, exported, monkeypatch):
         assert refused["error"]["kind"] == "bad_query" and "unknown subject 'zebra'" in refused["error"]["message"]
 
 
-def test_words_of_the_models_own_go_along(model_dir, exported, tmp_path):
-    for source, folder in ((model_dir, tmp_path / "model"), (exported, tmp_path / "exported" / "assets.extra")):
-        shutil.copytree(source, folder if folder.name == "model" else folder.parent)
-        (folder / "aliases.json").write_text(json.dumps({"entities": [["red disc", "dot"]]}))
+def test_words_of_the_models_own_go_along(model_dir, tmp_path):
+    shutil.copytree(model_dir, tmp_path / "model")
+    (tmp_path / "model" / "aliases.json").write_text(json.dumps({"entities": [["red disc", "dot"]]}))
+    packing.pack(str(tmp_path / "model"), str(tmp_path / "packed"), {"limit": [], **dict.fromkeys(TEXTS, "none")})
+    exported = export_saved_model.export(str(tmp_path / "packed"), str(tmp_path / "exported"))
     text = "dot left of blue disc"
-    (answer,) = CheckpointModel.load(str(tmp_path / "model")).answer(PHOTO, [text])
-    request = Request("a", PHOTO, (Query.parse(text),))
-    (line,) = ExportedModel(os.path.join(tmp_path, "exported")).lines([request])
+    (answer,) = CheckpointModel.load(str(tmp_path / "packed")).answer(PHOTO, [text])
+    (line,) = ExportedModel(exported).lines([Request("a", PHOTO, (Query.parse(text),))])
     assert answer.understood == line["answers"][0]["understood"] == "dot: red disc; left of: left; blue disc"

@@ -68,6 +68,11 @@ def test_visual_genomes_files_are_read(tmp_path):
     assert read.relations == (("on", "on top of", "sitting atop"),)
     assert Words(PETS, (read,)).read("the puppies sitting atop the kitten").triplets == ((0, 0, 1),)
     assert aliases.read_visual_genome(objects).relations == ()
+    assert aliases.for_vocabulary(PETS, str(tmp_path))[0] == read
+    (tmp_path / "relationship_alias.txt").unlink()
+    write(tmp_path / "aliases.json", {"anything": ["critter"]})
+    both = aliases.for_vocabulary(PETS, str(tmp_path))[:2]
+    assert both == (Aliases(anything=("critter",)), Aliases(entities=read.entities))
 
 
 @pytest.mark.parametrize(
@@ -97,3 +102,6 @@ def test_the_file_goes_along_with_the_model(tmp_path):
     (tmp_path / "target").mkdir()
     aliases.copy(str(tmp_path), str(tmp_path / "target"))
     assert aliases.read(str(tmp_path / "target" / "aliases.json")) == Aliases(anything=("critter",))
+    write(tmp_path / "object_alias.txt", "dog,doggy\n")
+    aliases.copy(str(tmp_path), str(tmp_path / "target"))
+    assert (tmp_path / "target" / "object_alias.txt").read_text() == "dog,doggy\n"
