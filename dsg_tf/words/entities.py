@@ -38,18 +38,21 @@ class Entities:
         self._anything = frozenset(_with_plurals(word for source in sources for word in source.anything))
         self._words: lexicon.Lexicon = {}
         self._classes: list[frozenset[int]] = []
+        parts: list[str] = []
         if is_compositional(of_names):
             classes = collections.defaultdict(set)
             for number, name in enumerate(of_names):
                 for word in name:
                     classes[word].add(number)
-            self._classes = list(map(frozenset, classes.values()))
-            self._words = lexicon.build([(word,) for word in classes], groups, _plurals)
+            self._classes, parts = list(map(frozenset, classes.values())), list(classes)
+            self._words = lexicon.build([(word,) for word in parts], groups, _plurals)
         self._longest = max(map(len, (*self._words, *self._anything)), default=1)
         self.phrases: dict[Tokens, frozenset[int]] = {
             **{phrase: self._of_words(found) for phrase, found in self._words.items()},
             **{phrase: _ids(found) for phrase, found in self._whole.items()},
         }
+        # Of what stands for parts of names, which.
+        self.parts = {phrase: tuple(parts[meaning.id] for meaning in found) for phrase, found in self._words.items()}
         self.words = frozenset(word for phrase in (*self.phrases, *self._anything) for word in phrase)
 
     def read(self, words: Tokens) -> frozenset[int]:

@@ -152,7 +152,7 @@ class Refusals:
         return {" ".join(tokens(name)) for name in names if tokens(name)}
 
     def _all_spelled(self, part: str) -> dict[str, tuple[str, ...]]:
-        """Phrases and what to call them: by the names they stand for; a word of many names by itself."""
+        """Phrases and what to call them: by the names that they stand for; what is a part of many, by that part."""
         grammar, names = self._grammar, self._vocabulary.entities
         ids: Mapping[Tokens, Iterable[int]] = grammar.entities.phrases
         if part == "relation":
@@ -161,7 +161,8 @@ class Refusals:
         called = {}
         for phrase, found in ids.items():
             text, numbers = " ".join(phrase), sorted(found)
-            called[text] = tuple(names[number] for number in numbers) if len(numbers) <= _NEAR else (text,)
+            of_many = grammar.entities.parts.get(phrase, (text,))
+            called[text] = tuple(names[number] for number in numbers) if len(numbers) <= _NEAR else of_many
         return called
 
     def _names(self, part: str) -> str:
