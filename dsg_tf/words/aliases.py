@@ -111,7 +111,7 @@ def copy(source: str, target: str) -> None:
 @functools.cache
 def shipped(name: str) -> Aliases:
     """One of the files that come with the program: "clevr", "coco", "vrd", "english"."""
-    file = importlib.resources.files("dsg_tf.words") / "aliases" / f"{name}.json"
+    file = importlib.resources.files("dsg_tf.words") / "shipped" / f"{name}.json"
     return _parse(file.read_text(encoding="utf-8"), str(file))
 
 
