@@ -204,6 +204,18 @@ def test_what_stands_for_too_much_is_refused():
         COCO.read("thing left of thing")
 
 
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("dog left of " + "x" * 489, "is too long: 501 of at most 500 characters"),
+        ("dog left of " + "very " * 38, "is too long: 41 of at most 40 words"),
+    ],
+)
+def test_what_is_too_long_is_refused(text, message):
+    with pytest.raises(NotUnderstood, match=message):
+        COCO.read(text)
+
+
 def test_errors_stay_short_and_cheap_whatever_is_asked():
     begin = time.process_time()
     for text in ("x" * 2**20, "thing " * 200_000, "a, b, " + "c" * 2**20, "left of " * 20, "cub " * 39, "red " * 40):
