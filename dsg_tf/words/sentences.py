@@ -32,7 +32,8 @@ class Reading:
     Attributes:
       subject, relation, object: the words; no words where anything may be the subject.
       subjects, relations, objects: what they stand for, by id.
-      length: words that tell the relation: of several readings the one with most counts.
+      rank: of several readings the one with the highest counts: one that has a subject, then that with the longest
+        relation.
     """
 
     subject: Tokens
@@ -41,7 +42,7 @@ class Reading:
     subjects: frozenset[int]
     relations: frozenset[int]
     objects: frozenset[int]
-    length: int
+    rank: tuple[bool, int]
 
     @property
     def asked(self) -> tuple[frozenset[int], frozenset[int], frozenset[int]]:
@@ -74,15 +75,14 @@ class Grammar:
         self._anything = entities.read(("anything",))
 
     def best(self, words: Tokens) -> list[Reading]:
-        """The readings that count: with the longest relation, one for each that something else is asked by."""
+        """The readings that count: of the highest rank, one for each that something else is asked by."""
         found: dict[tuple, Reading] = {}
-        longest = 0
         for reading in self._readings(words):
-            longest = max(longest, reading.length)
             before = found.get(reading.asked)
-            if before is None or before.length < reading.length:
+            if before is None or before.rank < reading.rank:
                 found[reading.asked] = reading
-        return [reading for reading in found.values() if reading.length == longest]
+        highest = max((reading.rank for reading in found.values()), default=None)
+        return [reading for reading in found.values() if reading.rank == highest]
 
     def of_parts(self, subject: Tokens, relation: Tokens, object_: Tokens) -> Iterator[Reading]:
         """What three parts say; where the relation names the object first, they are exchanged."""
@@ -90,12 +90,13 @@ class Grammar:
         subjects = (self.entities.read(subject) if subject else self._anything) if meanings else frozenset[int]()
         objects = self.entities.read(object_) if subjects else frozenset[int]()
         if objects:
+            rank = bool(subject), len(relation)
             for swapped in sorted({meaning.swapped for meaning in meanings}):
                 ids = frozenset(meaning.id for meaning in meanings if meaning.swapped == swapped)
                 if swapped:
-                    yield Reading(object_, relation, subject, objects, ids, subjects, len(relation))
+                    yield Reading(object_, relation, subject, objects, ids, subjects, rank)
                 else:
-                    yield Reading(subject, relation, object_, subjects, ids, objects, len(relation))
+                    yield Reading(subject, relation, object_, subjects, ids, objects, rank)
 
     def _readings(self, words: Tokens) -> Iterator[Reading]:
         for start, stop in itertools.combinations(range(len(words) + 1), 2):

@@ -1,6 +1,7 @@
 """Questions in free text: what is read, what is refused, and that nothing is read wrong."""
 
 import collections
+import itertools
 import subprocess
 import sys
 import time
@@ -97,6 +98,16 @@ def test_names_in_any_dress_are_read_back(name, data):
     assert words.read(dressed.replace(" ", blanks) + end).triplets == (triplet,)
 
 
+@pytest.mark.parametrize("name", vocabularies.BY_NAME)
+def test_no_name_hides_in_its_neighbours(readers, name):
+    """Every subject before every relation, and every object after it."""
+    entities, relations = vocabularies.BY_NAME[name].entities, vocabularies.BY_NAME[name].relations
+    for relation, entity in itertools.product(range(len(relations)), range(len(entities))):
+        for triplet in ((entity, relation, 1), (1, relation, entity)):
+            text = f"{entities[triplet[0]]} {relations[relation]} {entities[triplet[2]]}"
+            assert readers[name].read(text).triplets == (triplet,), text
+
+
 NAME = st.lists(st.sampled_from(("hot", "dog", "on", "top", "of", "red", "left")), min_size=1, max_size=3).map(" ".join)
 NAMES = st.lists(NAME, min_size=1, max_size=5, unique=True)
 
@@ -161,6 +172,12 @@ def test_two_readings_of_the_same_length_are_named():
     assert caught.value.text == "x on on y" and caught.value.part == ""
     assert words.read("x on, on, y").triplets == ((1, 0, 2),)
     assert words.read("x on under y").triplets == ((1, 1, 2),)
+
+
+def test_what_has_a_subject_comes_before_what_has_none():
+    words = Words(Vocabulary(("board", "ramp"), ("on", "board on")))
+    assert words.read("board on ramp").triplets == ((0, 0, 1),)
+    assert words.read("ramp board on ramp").triplets == ((1, 1, 1),)
 
 
 def test_the_longest_relation_wins():
