@@ -1,6 +1,7 @@
 """Asks a server about a photo.
 
 python -m export.client --server=localhost:8500 --image=photo.jpg --query "person, riding, horse" --output=out.png
+python -m export.client --server=localhost:8500 --image=photo.jpg --query "a person who rides a horse"
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from dsg_tf.data.queries import Query
 from dsg_tf.data.roles import ROLES
 from dsg_tf.data.scene import Vocabulary
 from dsg_tf.predict.answers import Answer, LabelledGraph
 from dsg_tf.process import command
+from dsg_tf.words import aliases
 from export import connection
 
 FLAGS = flags.FLAGS
@@ -24,8 +27,9 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("server", "localhost:8500", "host:port of the gRPC service", flag_values=values)
     flags.DEFINE_string("image", "", "JPEG, PNG or WebP file", flag_values=values)
     flags.DEFINE_multi_string(
-        "query", [], '"subject, relation, object"; may be given several times', flag_values=values
+        "query", [], '"subject, relation, object" or free text; may be given several times', flag_values=values
     )
+    flags.DEFINE_string("aliases", "", "file with other words for the names of the model (JSON)", flag_values=values)
     flags.DEFINE_boolean(
         "scene_graph", False, "ask for the labelled scene graph in place of queries", flag_values=values
     )
@@ -73,6 +77,7 @@ def main() -> None:
     key, certificate, token = _read(FLAGS.tls_key), _read(FLAGS.tls_certificate), _token()
     connection.metadata(FLAGS.server, token, encrypted=roots is not None or bool(key))
     image = _read(FLAGS.image)
+    other_words = aliases.read(FLAGS.aliases) if FLAGS.aliases else None
     from export import dsg_client  # TensorFlow, which the stubs need, after mistyped flags and missing files.
 
     with dsg_client.DSGClient(
@@ -85,6 +90,7 @@ def main() -> None:
         tls_key=key,
         tls_certificate=certificate,
         token=token,
+        aliases=other_words,
     ) as client:
         if FLAGS.words:
             _show_words(client.words())
@@ -138,6 +144,8 @@ def _token() -> str:
 
 def _text(answer: Answer) -> str:
     lines = [f"{answer.query}  {answer.not_found()}".rstrip()]
+    if answer.understood != "; ".join(Query.parse(answer.query).parts):
+        lines.append(f"  understood: {answer.understood}")
     for role in ROLES:
         boxes, scores = getattr(answer, f"{role}_boxes"), getattr(answer, f"{role}_scores")
         lines += [

@@ -11,11 +11,13 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from dsg_tf.data import queries as query_lib
+from dsg_tf.data.queries import Query
 from dsg_tf.data.roles import QUERY_PARTS
 from dsg_tf.data.scene import Vocabulary
-from dsg_tf.predict import answers
+from dsg_tf.predict import answers, asked
 from dsg_tf.process import error_sentences
+from dsg_tf.words.aliases import Aliases, for_vocabulary
+from dsg_tf.words.words import Words
 from export import connection
 
 # A prediction changes nothing, so it may be sent again; but only where the server did not take it: one that was too
@@ -68,6 +70,7 @@ class DSGClient:
         client has a certificate of its own.
       tls_key, tls_certificate: the client's private key and certificate chain (PEM), where the server asks for them.
       token: goes with every call as `authorization: Bearer ...`; only with TLS, or to this machine.
+      aliases: other words for the names of the model, beside those that come with the program.
 
     Raises:
       RequestError: from every method, when the server refuses or cannot be reached.
@@ -86,6 +89,7 @@ class DSGClient:
         tls_key: bytes = b"",
         tls_certificate: bytes = b"",
         token: str = "",
+        aliases: Aliases | None = None,
     ):
         if bool(tls_key) != bool(tls_certificate):
             raise ValueError("tls_key and tls_certificate go together")
@@ -106,6 +110,8 @@ class DSGClient:
             self._channel = grpc.insecure_channel(server, options)
         self._predict = prediction_service_pb2_grpc.PredictionServiceStub(self._channel).Predict
         self._model, self._version, self._label = model, version, label
+        self._aliases = aliases
+        self._words: Words | None = None
 
     def __enter__(self) -> DSGClient:
         return self
@@ -120,24 +126,59 @@ class DSGClient:
     def ask(self, image: bytes | EncodedImage, queries: Sequence[str]) -> list[answers.Answer]:
         """Where the subject and the object of each query are.
 
+        Three parts with commas between go to the server as they are; for anything else, and where the server does not
+        know one of them, the words of the model are asked for, once, and the queries are read with them.
+
         Args:
           image: bytes of a JPEG, PNG or WebP file, or what `encode` returned.
-          queries: each "subject, relation, object".
+          queries: each "subject, relation, object" or free text.
 
         Raises:
-          ValueError: a query does not have three parts.
+          ValueError: a query is not understood, or is not of three parts and the model was exported without its words.
         """
-        parsed = query_lib.parse_all(queries)
-        words = {
-            part: np.array([[query.parts[k] for query in parsed]], object).reshape(1, -1)
-            for k, part in enumerate(QUERY_PARTS)
-        }
-        if isinstance(image, EncodedImage):
-            found = self.call("answer", {**image.tensors, **words})
+        parsed = [Query.parse(text) for text in queries]
+        if not any(query.problem for query in parsed):
+            try:
+                return self._ask(image, [asked.Asked.exact(query) for query in parsed])
+            except RequestError as error:
+                if error.code != "INVALID_ARGUMENT" or ": unknown " not in error.message:
+                    raise
+                try:
+                    questions = self._read(parsed)
+                except ValueError:
+                    raise error from None  # The server names the word, too.
         else:
-            found = self.call("refer", {"image": np.array([image], object), **words})
-        of_image = {name: value[0] for name, value in found.items()}
-        return [answers.read(query, of_image, row) for row, query in enumerate(queries)]
+            questions = self._read(parsed)
+        return self._ask(image, questions)
+
+    def _read(self, queries: Sequence[Query]) -> list[asked.Asked]:
+        if self._words is None:
+            try:
+                vocabulary = self.words()
+            except RequestError as error:
+                if error.code != "FAILED_PRECONDITION":
+                    raise
+                raise ValueError(next((q.problem for q in queries if q.problem), error.message)) from error
+            own = () if self._aliases is None else (self._aliases,)
+            self._words = Words(vocabulary, (*own, *for_vocabulary(vocabulary)))
+        return [asked.Asked.of_question(self._words.read(query), self._words.vocabulary) for query in queries]
+
+    def _ask(self, image: bytes | EncodedImage, questions: Sequence[asked.Asked]) -> list[answers.Answer]:
+        pieces = asked.pieces(questions) or [()]
+        if len(pieces) > 1 and not isinstance(image, EncodedImage):
+            image = self.encode(image)
+        found = []
+        for triplets in pieces:
+            words = {
+                part: np.array([[names[k] for names in triplets]], object).reshape(1, -1)
+                for k, part in enumerate(QUERY_PARTS)
+            }
+            if isinstance(image, EncodedImage):
+                outputs = self.call("answer", {**image.tensors, **words})
+            else:
+                outputs = self.call("refer", {"image": np.array([image], object), **words})
+            found.append({name: value[0] for name, value in outputs.items()})
+        return asked.read_all(questions, asked.joined(found))
 
     def encode(self, image: bytes) -> EncodedImage:
         """Lets the network look at an image once; `ask` it then as often as you like."""

@@ -15,6 +15,7 @@ from absl import flags
 
 from dsg_tf import config as config_lib
 from dsg_tf.process import command, files
+from dsg_tf.words import aliases
 
 FLAGS = flags.FLAGS
 EXTRA = "assets.extra"  # What TF Serving carries along without reading it as part of the model.
@@ -109,6 +110,7 @@ def export(
         }
         signatures.write(functions, vocabulary, source, os.path.join(extra, "signatures.json"))
         warmup.write(vocabulary, functions, os.path.join(extra, warmup.FILE))
+        aliases.copy(model_dir, extra)
         os.rename(temporary, path)
     finally:
         if os.path.exists(temporary):

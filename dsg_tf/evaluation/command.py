@@ -2,6 +2,7 @@
 
 python eval.py --model_dir=DIR --split=test [--data_dir=...] [--analyses=errors,oracles,...]
 python eval.py --model_dir=DIR --image=photo.jpg --query "red rubber cube, left, blue metal sphere" --output=out.png
+python eval.py --model_dir=DIR --image=photo.jpg --query "the red cube left of the metal ball"
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_list("analyses", [], f"after the evaluation: any of {', '.join(names.ALL)}", flag_values=values)
     flags.DEFINE_string("image", "", "a photo to ask about, in place of a split", flag_values=values)
     flags.DEFINE_multi_string(
-        "query", [], '"subject, relation, object"; may be given several times', flag_values=values
+        "query", [], '"subject, relation, object" or free text; may be given several times', flag_values=values
     )
     flags.DEFINE_string("output", "", "where to draw the answers about --image (PNG)", flag_values=values)
     flags.DEFINE_float(
@@ -109,7 +110,7 @@ def _evaluate_on(model, config: config_lib.Config, info, step: int, data_dir: st
 
 def _ask() -> None:
     if not FLAGS.query:
-        raise ValueError('--image needs a --query, such as "person, riding, horse"')
+        raise ValueError('--image needs a --query, such as "person, riding, horse" or "a person who rides a horse"')
     with open(FLAGS.image, "rb") as file:
         encoded = file.read()
     from dsg_tf.drawing import answer_pictures, canvas

@@ -18,6 +18,7 @@ from dsg_tf.data.records import DatasetInfo
 from dsg_tf.evaluation import scoring
 from dsg_tf.pack import card, half_precision
 from dsg_tf.process import files
+from dsg_tf.words import aliases
 
 CARD_FILE = "CARD.md"
 
@@ -49,6 +50,7 @@ def pack(
         paths = {name: "" for name in ("data_dir", "init_checkpoint") if os.path.isabs(getattr(config, name))}
         config_lib.save(dataclasses.replace(config, model_dir="", **paths), temporary)
         checkpoints.save_vocabulary(temporary, vocabulary)
+        aliases.copy(config_lib.find(model_dir), temporary)
         _write_weights(model, step, os.path.join(temporary, config_lib.WEIGHTS))
         after = {split: _score(temporary, info, split, data_dir) for split in splits}
         for split in splits:

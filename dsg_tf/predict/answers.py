@@ -24,6 +24,7 @@ class Answer:
       subject_boxes, subject_scores: the paper's answer set (section 5.2), `[K, 4]` and `[K]`, best first.
       object_box, object_score, object_boxes, object_scores: the same of the object.
       answer_probability: that what was asked for is in the image at all; None of a model that was exported without it.
+      understood: what the query was taken for; "" where that is not known.
     """
 
     query: str
@@ -36,6 +37,7 @@ class Answer:
     object_boxes: np.ndarray
     object_scores: np.ndarray
     answer_probability: float | None = None
+    understood: str = ""
 
     def not_found(self, threshold: float = FOUND) -> str:
         """A note, with the probability, where that is below `threshold`; else ""."""
@@ -48,6 +50,7 @@ class Answer:
         probability = self.answer_probability
         result: dict[str, Any] = {
             "query": self.query,
+            **({"understood": self.understood} if self.understood else {}),
             "answer_probability": None if probability is None else rounded(probability, SCORE_DIGITS),
         }
         for role in ROLES:
@@ -73,23 +76,26 @@ def read(query: str, outputs: Mapping[str, np.ndarray], row: int) -> Answer:
     """
     parts: dict[str, Any] = {}
     for role in ROLES:
-        chosen, scores = outputs[f"{role}_mask"][row], _scores(outputs, role)[row]
-        best = int(np.argmax(scores))
+        chosen, of_boxes = outputs[f"{role}_mask"][row], scores(outputs, role)[row]
+        best = int(np.argmax(of_boxes))
         order = np.flatnonzero(chosen)
-        order = order[np.argsort(-scores[order], kind="stable")]
+        order = order[np.argsort(-of_boxes[order], kind="stable")]
         parts |= {
             f"{role}_box": outputs["boxes"][best],
-            f"{role}_score": float(scores[best]),
+            f"{role}_score": float(of_boxes[best]),
             f"{role}_boxes": outputs["boxes"][order],
-            f"{role}_scores": scores[order],
+            f"{role}_scores": of_boxes[order],
         }
     if "answer_probability" in outputs:
         parts["answer_probability"] = float(outputs["answer_probability"][row])
     return Answer(query, **parts)
 
 
-def _scores(outputs: Mapping[str, np.ndarray], role: str) -> np.ndarray:
-    """`[Q, N]`. Models that were exported by version 0.1 have them among the probabilities, or of the best box only."""
+def scores(outputs: Mapping[str, np.ndarray], role: str) -> np.ndarray:
+    """Probabilities of a role, `[Q, N]`.
+
+    Models that were exported by version 0.1 have them among the probabilities, or of the best box only.
+    """
     if f"{role}_scores" in outputs:
         return outputs[f"{role}_scores"]
     if "role_probabilities" in outputs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -13,12 +14,15 @@ import tensorflow as tf
 
 from dsg_tf.data.queries import Query
 from dsg_tf.data.roles import QUERY_PARTS
-from dsg_tf.predict import answers
+from dsg_tf.data.scene import Vocabulary
+from dsg_tf.predict import answers, asked
 from dsg_tf.predict.requests import Request
 from dsg_tf.process import error_sentences, files
+from dsg_tf.words import aliases
+from dsg_tf.words.refusals import NotUnderstood
+from dsg_tf.words.words import Words
 
-QUERIES_AT_ONCE = 64  # of one image; with pairs of boxes, a query takes megabytes.
-_PADDING = Query("", ("", "", ""))
+_PADDING = ("", "", "")
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -36,10 +40,10 @@ class Failure:
 
 @dataclasses.dataclass(frozen=True)
 class _Asked:
-    """What `encode` told about an image, and the queries that `answer` is to be asked about it."""
+    """What `encode` told about an image, and the questions that `answer` is to be asked about it."""
 
     state: dict[str, np.ndarray]
-    queries: Sequence[Query]
+    questions: Sequence[asked.Asked]
 
 
 def newest_version(path: str) -> str:
@@ -75,6 +79,7 @@ class ExportedModel:
                 f"{', '.join(sorted(self._model.signatures)) or 'none'}"
             )
         self._encode, self._answer = self._model.signatures["encode"], self._model.signatures["answer"]
+        self._words = _words(path)
 
     def lines(self, requests: Sequence[Request]) -> list[dict[str, Any]]:
         """What is known about each of a batch of images, for JSON.
@@ -87,32 +92,46 @@ class ExportedModel:
         states = iter(_each(self._encode_images, images, "bad_image"))
         lines: list[dict[str, Any]] = []
         seen: list[_Asked] = []
-        for request in requests:
+        read = [[self._read(query) for query in request.queries] for request in requests]
+        for request, questions in zip(requests, read):
             state = Failure("missing_image", request.missing) if request.image is None else next(states)
             line: dict[str, Any] = {"image": request.image_id}
             if isinstance(state, Failure):
                 line |= state.as_dict()
             else:
-                seen.append(_Asked(state, [query for query in request.queries if not query.problem]))
+                seen.append(_Asked(state, [some for some in questions if isinstance(some, asked.Asked)]))
             lines.append(line)
         answered = zip(seen, _each(self._answer_images, seen, "bad_query"))
-        for request, line in zip(requests, lines):
+        for request, questions, line in zip(requests, read, lines):
             if "error" not in line:
-                line["answers"] = self._in_order(request, *next(answered))
+                line["answers"] = self._in_order(request, questions, *next(answered))
         return lines
 
+    def _read(self, query: Query) -> asked.Asked | Failure:
+        """What a query asks for; without a vocabulary its three parts, which the model compares with its names."""
+        if self._words is None:
+            return Failure("bad_query", query.problem) if query.problem else asked.Asked.exact(query)
+        try:
+            return asked.Asked.of_question(self._words.read(query), self._words.vocabulary)
+        except NotUnderstood as error:
+            return Failure("bad_query", str(error))
+
     def _in_order(
-        self, request: Request, asked: _Asked, answered: list[answers.Answer] | Failure
+        self,
+        request: Request,
+        questions: Sequence[asked.Asked | Failure],
+        seen: _Asked,
+        answered: list[answers.Answer] | Failure,
     ) -> list[dict[str, Any]]:
         """The answers, with what is wrong with the other queries among them."""
         whole: Sequence[answers.Answer | Failure]
         if isinstance(answered, Failure):  # Of some query of this image: each is asked alone to find out which.
-            whole = _each(lambda some: self._answer_images([_Asked(asked.state, some)])[0], asked.queries, "bad_query")
+            whole = _each(lambda some: self._answer_images([_Asked(seen.state, some)])[0], seen.questions, "bad_query")
         else:
             whole = answered
         remaining, result = iter(whole), []
-        for query in request.queries:
-            answer = Failure("bad_query", query.problem) if query.problem else next(remaining)
+        for query, question in zip(request.queries, questions):
+            answer = question if isinstance(question, Failure) else next(remaining)
             if isinstance(answer, Failure):
                 result.append({"query": query.text, **answer.as_dict()})
             else:
@@ -124,23 +143,42 @@ class ExportedModel:
         found = {name: value.numpy() for name, value in self._encode(image=tf.constant(images)).items()}
         return [{name: value[i] for name, value in found.items()} for i in range(len(images))]
 
-    def _answer_images(self, asked: Sequence[_Asked]) -> list[list[answers.Answer]]:
-        """The answers to the queries about each image; all are asked together, those with fewer queries padded."""
-        state = {name: tf.constant(np.stack([image.state[name] for image in asked])) for name in asked[0].state}
-        result: list[list[answers.Answer]] = [[] for _ in asked]
-        for first in range(0, max(len(image.queries) for image in asked), QUERIES_AT_ONCE):
-            some = [image.queries[first : first + QUERIES_AT_ONCE] for image in asked]
+    def _answer_images(self, seen: Sequence[_Asked]) -> list[list[answers.Answer]]:
+        """The answers to the questions about each image; all are asked together, those with fewer triplets padded."""
+        state = {name: tf.constant(np.stack([image.state[name] for image in seen])) for name in seen[0].state}
+        pieces = [asked.pieces(image.questions) for image in seen]
+        found: list[list[dict[str, np.ndarray]]] = [[] for _ in seen]
+        for number in range(max(map(len, pieces))):
+            some = [of_image[number] if number < len(of_image) else () for of_image in pieces]
             longest = max(map(len, some))
-            padded = [[*queries, *[_PADDING] * (longest - len(queries))] for queries in some]
+            padded = [[*triplets, *[_PADDING] * (longest - len(triplets))] for triplets in some]
             words = {
-                part: tf.constant([[q.parts[k].encode("utf-8", "replace") for q in queries] for queries in padded])
+                part: tf.constant([[names[k].encode("utf-8", "replace") for names in triplets] for triplets in padded])
                 for k, part in enumerate(QUERY_PARTS)
             }
-            found = {name: value.numpy() for name, value in self._answer(**state, **words).items()}
-            for i, queries in enumerate(some):
-                of_image = {name: value[i] for name, value in found.items()}
-                result[i] += [answers.read(query.text, of_image, row) for row, query in enumerate(queries)]
-        return result
+            outputs = {name: value.numpy() for name, value in self._answer(**state, **words).items()}
+            for i, triplets in enumerate(some):
+                if triplets:
+                    found[i].append(_of_image(outputs, i, len(triplets)))
+        return [
+            asked.read_all(image.questions, asked.joined(outputs)) if outputs else []
+            for image, outputs in zip(seen, found)
+        ]
+
+
+def _of_image(outputs: dict[str, np.ndarray], image: int, count: int) -> dict[str, np.ndarray]:
+    """The rows of an image of the batch, without padding."""
+    return {name: value[image] if name in asked.OF_BOXES else value[image, :count] for name, value in outputs.items()}
+
+
+def _words(path: str) -> Words | None:
+    """The words of an exported model; None of one that does not have them."""
+    file = os.path.join(path, "assets", "vocabulary.json")
+    if not os.path.exists(file):
+        return None
+    with open(file, encoding="utf-8") as opened:
+        vocabulary = Vocabulary(**{name: tuple(names) for name, names in json.load(opened).items()})
+    return Words(vocabulary, aliases.for_vocabulary(vocabulary, os.path.join(path, "assets.extra")))
 
 
 def _each(

@@ -10,7 +10,7 @@ from typing import Any
 KINDS = {
     "missing_image": "the image file is not there or cannot be opened",
     "bad_image": "the model cannot read the image",
-    "bad_query": "the query is not of three parts, or has a word that the model does not know",
+    "bad_query": "the query is not understood: the message names the part, and what is near to it",
 }
 ERRORS_FILE = "errors.jsonl"
 _NAMED = 5

@@ -66,6 +66,18 @@ def test_a_model_without_words_is_an_error_that_says_so():
     assert caught.value.code == "FAILED_PRECONDITION"
 
 
+def test_free_text_needs_the_words_of_the_model():
+    with serving(Service(known=False)) as address, DSGClient(address) as client:
+        with pytest.raises(ValueError, match="three parts with commas between them; 'Käse left' has 1$"):
+            client.ask(b"", ["Käse left"])
+    service = Service()
+    with serving(service) as address, DSGClient(address) as client:
+        for _ in range(2):
+            with pytest.raises(ValueError, match="'Käse left' has no object after 'left'"):
+                client.ask(b"", ["Käse left"])
+    assert len(service.calls) == 2  # They are asked for once, entities and relations.
+
+
 def test_every_call_carries_the_token():
     service = Service()
     with serving(service) as address, DSGClient(address, token="s3cret") as client:

@@ -32,7 +32,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from dsg_tf.predict import checkpoint_model
+from dsg_tf.predict import asked, checkpoint_model
 from dsg_tf.process import error_sentences
 from export.dsg_client import DSGClient, RequestError
 
@@ -130,8 +130,23 @@ def test_the_client_answers_as_the_checkpoint(client, model_dir):
     assert len(graph.entities) == state["valid"].sum() and set(graph.entities) <= set(tiny_data.VOCABULARY.entities)
     assert 0 < len(graph.relations) <= 5 and (np.diff(graph.relation_scores) <= 0).all()
     assert client.ask(FILES["png"], []) == []
-    with pytest.raises(ValueError, match="'zebra' has 1"):
+    with pytest.raises(ValueError, match="'zebra' is not understood"):
         client.ask(FILES["png"], ["zebra"])
+
+
+def test_the_client_asks_in_free_text_as_the_checkpoint(client, model_dir, monkeypatch):
+    queries = ["a red thing left of the blue disc", "squares, to the left of, a disc", ", ".join(QUERY)]
+    expected = checkpoint_model.CheckpointModel.load(model_dir).answer(FILES["png"], queries)
+    for at_once in (64, 4):  # In one request, and in several about what the server made of the image.
+        monkeypatch.setattr(asked, "AT_ONCE", at_once)
+        for one, other in zip(client.ask(FILES["png"], queries), expected):
+            assert (one.query, one.understood) == (other.query, other.understood)
+            np.testing.assert_allclose(one.subject_scores, other.subject_scores, atol=1e-5)
+            np.testing.assert_allclose(one.object_boxes, other.object_boxes, atol=1e-3)
+    (one,) = client.ask(FILES["png"], queries[1:2])  # Three parts, but not of names: the server refuses them first.
+    np.testing.assert_allclose(one.object_scores, expected[1].object_scores, atol=1e-5)
+    with pytest.raises(ValueError, match="unknown object 'zebra'"):
+        client.ask(FILES["png"], ["a square left of a zebra"])
 
 
 @pytest.mark.parametrize(
@@ -414,6 +429,12 @@ def test_the_client_program_prints_and_draws(server, tmp_path):
     assert [row["query"] for row in rows] == queries and len(rows[0]["subject_boxes"][0]) == 4
     with Image.open(tmp_path / "out.png") as picture:
         assert picture.width > 400
+    words = tmp_path / "aliases.json"
+    words.write_text('{"entities": [["red square", "tile"]]}')
+    done = ask(query="the tile to the left of a disc", aliases=words)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("the tile to the left of a disc")
+    assert "\n  understood: tile: red square; to left of: left; disc: red disc, blue disc\n" in done.stdout
     done = ask(scene_graph=True, output=tmp_path / "graph.png")
     assert done.returncode == 0 and re.search(r"1 \w+ \w+ +\[", done.stdout), done.stderr
     assert os.path.getsize(tmp_path / "graph.png") > 1000

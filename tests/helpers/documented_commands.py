@@ -210,6 +210,10 @@ STAGES = (
         Run(f"{_MODEL} --split=val"),
         Run(f"{_MODEL} {_PHOTO}"),
         Run(
+            f'{_MODEL} --image=photo.png --query "the red cube left of the metal ball"',
+            says="red cube: red rubber cube, red metal cube; left of: left; metal ball: ",
+        ),
+        Run(
             "python -m dsg_tf.compare --flagfile=configs/clevr_small.flags --models=dsg,no_dsg,vrd --seeds=0,1,2 "
             "--compare_dir=runs/compare",
             f"{_FEW} --models=vrd --seeds=0",

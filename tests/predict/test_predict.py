@@ -20,6 +20,7 @@ from absl import app, flags
 
 from dsg_tf.data.problems import PreparationError
 from dsg_tf.data.roles import QUERY_PARTS, ROLES
+from dsg_tf.predict import asked as asked_lib
 from dsg_tf.predict import command
 from dsg_tf.predict import exported_model as exported_lib
 from dsg_tf.predict import shards as run_lib
@@ -167,7 +168,7 @@ def test_a_folder_is_answered_as_the_prepared_set_in_batches_of_any_size(
         batch_size=1,
         num_shards=2,
     )
-    monkeypatch.setattr(exported_lib, "QUERIES_AT_ONCE", 3)  # Fewer than some images have.
+    monkeypatch.setattr(asked_lib, "AT_ONCE", 3)  # Fewer than some images have.
     for kind in ("json", "jsonl"):
         run(
             saved_model=saved_model,
@@ -219,12 +220,12 @@ def test_what_is_wrong_stays_with_its_image_and_query(saved_model, photos, tmp_p
     answers = found["test4.png"]["answers"]
     assert [answer["query"] for answer in answers] == queries["test4.png"]
     assert_same([answers[0], answers[-1]], expected["test4.png"])
-    three = 'a query is "subject, relation, object", three parts with commas between them;'
+    example = "ask such as 'red square, left, blue disc'"
     assert [answer["error"]["message"] for answer in answers[1:-1]] == [
-        "unknown subject: zebra",
-        f"{three} 'red disc, left' has 2",
-        f"{three} ', ,' has 0",
-        "unknown relation: besides",
+        "unknown subject 'zebra'; the vocabulary has red square, green square, blue square, red disc, blue disc",
+        f"'red disc, left' has no object after 'left': {example}",
+        f"', ,' has no words: {example}",
+        "unknown relation 'besides'; the vocabulary has left, right, above, below",
     ]
     counted = summary(tmp_path / "bad")
     assert (counted["num_images"], counted["num_answered_images"]) == (9, 5)
@@ -238,7 +239,7 @@ def test_what_is_wrong_stays_with_its_image_and_query(saved_model, photos, tmp_p
         "bad_query": 4,
         "missing_image": 2,
     }
-    assert "test4.png, query 'zebra, left, red disc': unknown subject: zebra" in printed
+    assert "test4.png, query 'zebra, left, red disc': unknown subject 'zebra'; the vocabulary has" in printed
     errors = rows(tmp_path / "bad" / "errors.jsonl")
     assert len(errors) == 8 and printed.endswith(f"all that has no answer: {tmp_path}/bad/errors.jsonl")
     assert {"image": "test1.png", "kind": "bad_image", "message": "is damaged"} in errors

@@ -165,9 +165,7 @@ def check_results(folder):
 def check_answers(outputs, text_answer, graph, folder):
     """`eval.py`, the client and `dsg_tf.predict` answer the same queries in the same form."""
     (of_eval,) = [
-        json.loads(out)
-        for command, out in outputs.items()
-        if command.startswith("python eval.py") and "--image" in command
+        json.loads(out) for command, out in outputs.items() if command.startswith("python eval.py") and QUERY in command
     ]
     assert of_eval["query"] == QUERY and len(of_eval["subject_box"]) == 4
     assert text_answer.startswith(QUERY) and set(graph) == {"entities", "relations"}

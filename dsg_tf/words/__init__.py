@@ -1,0 +1,1 @@
+"""Questions in free text, read with the names that a model knows; no part of this needs TensorFlow."""
