@@ -67,7 +67,7 @@ class Config:
         "'synthetic' is rendered on the spot",
         (
             *("", "vg", "vrd", "vg_release", "vg150", "gqa", "open_images", "psg", "coco", "clevr"),
-            *("synthetic", "clevr_small", "vrd_small"),
+            *("synthetic", "clevr_small", "coco_photos", "vrd_small"),
         ),
     )
     data_dir: str = _setting(

@@ -15,7 +15,6 @@ import tensorflow as tf
 
 from dsg_tf.keras import keras
 
-
 HIDDEN_UNITS = 128
 
 

@@ -175,6 +175,17 @@ SOURCES = {
             for split in ("train", "val")
         ),
     ),
+    "coco_photos": Source(
+        download=(
+            "download COCO's images of 2017, val (1 GB; the detector that this starts from was trained on the others), "
+            "and the annotations (241 MB) from https://cocodataset.org/#download"
+        ),
+        layout="val2017/ and instances_val2017.json",
+        commands=tuple(
+            f"--format=coco --split={split} --annotations={{raw}}/instances_val2017.json --images={{raw}}/val2017{part}"
+            for split, part in (("train", " --first_image=500"), ("val", " --max_images=500"))
+        ),
+    ),
     "vrd_small": Source(
         download=(
             "take any part of the VRD images (https://cs.stanford.edu/people/ranjaykrishna/vrd) "
