@@ -194,8 +194,8 @@ class Config:
     )
     label_term: bool = _setting(
         False,
-        "the RR classifier's logits of a box also rise with the label head's logit of the class that is asked for; the "
-        "paper's see a box and a query alone",
+        "the query's classes enter the RR classifier by the label head's logits of them alone; the paper's has to learn "
+        "for each class anew what a query that names it means",
     )
     edge_level: int = _setting(
         0,

@@ -85,7 +85,8 @@ class ReferringClassifier(keras.layers.Layer):
       hidden_units: of both hidden layers.
       pair_units: size of the pair descriptors of a `PairTerm`; 0: none, as in the paper.
       gated: whether `PartnerKeys` add to the logits; the paper's have none.
-      label_term: whether a `LabelTerm` does; nor have they that.
+      label_term: whether the query's classes enter by a `LabelTerm` alone, and have neither tables nor keys; the paper's
+        has tables.
     """
 
     def __init__(
@@ -101,13 +102,14 @@ class ReferringClassifier(keras.layers.Layer):
         super().__init__(**kwargs)
         self.label_term = LabelTerm(name="label_term") if label_term else None
         self.partner_keys = None
-        if gated:
+        if gated and not label_term:
             self.partner_keys = PartnerKeys(num_entities, num_relations, hidden_units, name="partner_keys")
         self.pair_term = PairTerm(num_relations, pair_units, name="pair_term") if pair_units else None
         self.node = keras.layers.Dense(hidden_units, name="node")
-        self.subject = keras.layers.Embedding(num_entities, hidden_units, "uniform", name="subject")
         self.relation = keras.layers.Embedding(num_relations, hidden_units, "uniform", name="relation")
-        self.object = keras.layers.Embedding(num_entities, hidden_units, "uniform", name="object")
+        if not label_term:
+            self.subject = keras.layers.Embedding(num_entities, hidden_units, "uniform", name="subject")
+            self.object = keras.layers.Embedding(num_entities, hidden_units, "uniform", name="object")
         self.hidden = keras.layers.Dense(hidden_units, activation="relu", name="hidden")
         self.logits = keras.layers.Dense(NUM_LABELS, name="logits")
 
@@ -141,7 +143,9 @@ class ReferringClassifier(keras.layers.Layer):
         return tf.gather(logits, tf.argsort(order, axis=1), axis=2, batch_dims=1)
 
     def _logits(self, nodes, queries):
-        query = self.subject(queries[..., 0]) + self.relation(queries[..., 1]) + self.object(queries[..., 2])
+        query = self.relation(queries[..., 1])
+        if self.label_term is None:
+            query += self.subject(queries[..., 0]) + self.object(queries[..., 2])
         first = tf.nn.relu(self.node(nodes)[:, tf.newaxis] + query[:, :, tf.newaxis])
         # A matrix: TensorFlow makes one operation of its product, the bias and ReLU; not of a tensor of rank four.
         logits = self.logits(self.hidden(tf.reshape(first, [-1, first.shape[-1]])))
@@ -156,7 +160,8 @@ class LabelTerm(keras.layers.Layer):
     """Lets a box count as subject or object by its class.
 
     Beyond the paper, whose classifier has to learn for each class anew that a box of it is meant where the query names
-    it; with few images it does not. Here that is given, and one weight a role says how much it counts.
+    it; from few images it learns by heart which box was. Here a box counts by the label head's logit of the class, and
+    one weight a role says how much.
     """
 
     def build(self, _):
