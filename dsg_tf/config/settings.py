@@ -194,8 +194,8 @@ class Config:
     )
     label_term: bool = _setting(
         False,
-        "the query's classes enter the RR classifier by the label head's logits of them alone; the paper's has to learn "
-        "for each class anew what a query that names it means",
+        "the query's classes enter the RR classifier by the label head's logits of them alone; the paper's has to "
+        "learn for each class anew what a query that names it means",
     )
     edge_level: int = _setting(
         0,

@@ -85,8 +85,8 @@ class ReferringClassifier(keras.layers.Layer):
       hidden_units: of both hidden layers.
       pair_units: size of the pair descriptors of a `PairTerm`; 0: none, as in the paper.
       gated: whether `PartnerKeys` add to the logits; the paper's have none.
-      label_term: whether the query's classes enter by a `LabelTerm` alone, and have neither tables nor keys; the paper's
-        has tables.
+      label_term: whether the query's classes enter by a `LabelTerm` alone, and have neither tables nor keys; the
+        paper's have tables.
     """
 
     def __init__(
