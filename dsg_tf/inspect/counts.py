@@ -19,7 +19,7 @@ SHAPES = (0, 0.25, 0.5, 1.0, 2.0, 4.0)  # Width / height.
 PER_IMAGE = (0, 1, 2, 3, 6, 11, 21, 51, 101)
 # What no reader of this program writes, and what it means; other writers' files are read all the same.
 FAULTS = {
-    "not_finite": "boxes with a coordinate that is not finite: training stops at such an image",
+    "not_finite": "boxes with a coordinate that is not finite, at which a training stops",
     "no_area": "boxes without area",
     "out_of_image": "boxes that leave their image",
     "unknown_class": "boxes, relations or queries of a class that the vocabulary does not have",

@@ -186,7 +186,7 @@ def _network(seen: Mapping[str, Seen], config: Config) -> list[page.Content]:
             "where some anchor has at least this IoU with it. In training, anchors are positive from "
         )
         positive = page.code(f"--rpn_positive_iou={config.rpn_positive_iou:g}")
-        parts.append(page.text(about, positive, " on."))
+        parts.append(page.text(about, positive, " on, and the nearest one of each box."))
     return [*parts, page.beside(*(_reach(split, part.reach) for split, part in seen.items() if part.reach))]
 
 

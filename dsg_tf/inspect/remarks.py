@@ -19,14 +19,14 @@ def remarks(info: DatasetInfo, seen: Mapping[str, Seen]) -> list[str]:
     """Sentences about faults, images in two splits, classes that are missing, and anchors that do not reach."""
     found = []
     for split, part in seen.items():
-        found += [f"{split}: {count:,} {FAULTS[kind]}" for kind, count in part.counts.faults.items()]
+        found += [f"{split}: {FAULTS[kind]}: {count:,}" for kind, count in part.counts.faults.items()]
         if not part.counts.num_images:
             found.append(f"{split} has no images")
         elif not part.counts.num_relation_rows:
             found.append(f"{split} has no relations: there is nothing to ask")
         twice = sum(count - 1 for count in part.counts.digests.values())
         if twice:
-            found.append(f"{split}: {twice:,} images are there before, the same file")
+            found.append(f"{split}: images whose file was there before: {twice:,}")
     found += _in_two_splits(seen)
     if "train" in seen:
         found += _missing(info, seen)
@@ -47,7 +47,7 @@ def _in_two_splits(seen: Mapping[str, Seen]) -> list[str]:
         for other in splits[k + 1 :]:
             shared = len(seen[one].counts.digests.keys() & seen[other].counts.digests.keys())
             if shared:
-                found.append(f"{shared:,} images are in {one} and in {other}, the same file")
+                found.append(f"the same image files in {one} and in {other}: {shared:,}")
     return found
 
 
