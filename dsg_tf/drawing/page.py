@@ -201,14 +201,14 @@ def columns(
     )
 
 
-def pictures(shown: Sequence[Picture]) -> Html:
-    """Pictures beside and below each other, as JPEG inside the page."""
+def pictures(shown: Sequence[Picture], wide: bool = False) -> Html:
+    """Pictures beside and below each other, as JPEG inside the page; `wide` ones are shown larger."""
     figures = "".join(
         f'<figure><img src="{_data_uri(p.image)}" alt="{escaped(p.alt)}" width="{p.image.width}" '
         f'height="{p.image.height}"><figcaption>{escaped(p.caption)}</figcaption></figure>\n'
         for p in shown
     )
-    return Html(f'<div class="pictures">\n{figures}</div>\n')
+    return Html(f'<div class="pictures{" wide" if wide else ""}">\n{figures}</div>\n')
 
 
 def _data_uri(image: Image.Image) -> str:
