@@ -128,16 +128,20 @@ def _picture(query: QueryResult, image: Image.Image, kinds: Sequence[str], vocab
 
 def _settings(about: About, split: str) -> page.Section:
     defaults = config_lib.Config()
-    rows = [
-        (field.name, _words(getattr(about.config, field.name)), _words(getattr(defaults, field.name)))
-        for field in dataclasses.fields(about.config)
-    ]
+    changed: list[page.Row] = []
+    others: list[page.Row] = []
+    for field in dataclasses.fields(about.config):
+        value, default = getattr(about.config, field.name), getattr(defaults, field.name)
+        if value == default:
+            others.append([field.name, _words(value)])
+        else:
+            changed.append([field.name, _words(value), _words(default)])
     heads = ["setting", "value", "default"]
     files = [f"eval_{split}.json", f"queries_{split}.csv", f"figures/{split}_sample.png", f"figures/{split}_worst.png"]
     parts: list[page.Content] = [
         page.table("The program", ["part", "version"], list(provenance.description().items())),
-        page.table("Settings that are not the default", heads, [row for row in rows if row[1] != row[2]]),
-        page.details("The others", page.table("Settings", heads[:2], [row[:2] for row in rows if row[1] == row[2]])),
+        page.table("Settings that are not the default", heads, changed),
+        page.details("The others", page.table("Settings that are the default", heads[:2], others)),
         page.text("The same numbers as files, in ", page.code(about.results_dir), ": ", ", ".join(files), "."),
     ]
     if not config_lib.is_packed(config_lib.find(about.trained_in)):
