@@ -191,8 +191,9 @@ def _network(seen: Mapping[str, Seen], config: Config) -> list[page.Content]:
 
 
 def _reach(split: str, reach: Reach) -> page.Html:
-    names, boxes = count_lib.range_names(count_lib.SIDES, " px"), reach.boxes.tolist()
-    longest = max(boxes) or 1
+    boxes = reach.boxes.tolist()
+    longest, last = max(boxes) or 1, max((k for k, number in enumerate(boxes) if number), default=0)
+    names = count_lib.range_names(count_lib.SIDES, " px")[: last + 1]
     rows: list[page.Row] = []
     for name, count, reached in [
         *zip(names, boxes, reach.reached.tolist()),

@@ -22,6 +22,7 @@ from dsg_tf.inspect.anchors import Reach
 from dsg_tf.process import progress, stopping
 
 RELATIONS_DRAWN = 6
+BOXES_NAMED = 6  # In the picture; of more, it has the numbers, or the names would hide it.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,11 +86,12 @@ def _sample(example, vocabulary: Vocabulary) -> page.Picture:
     some = np.unique(np.linspace(0, len(relations) - 1, min(RELATIONS_DRAWN, len(relations))).astype(int))
     drawn = relations[some]
     sentences = [f"{names[i]}, {_name(vocabulary.relations, r)}, {names[j]}" for i, r, j in drawn]
-    picture = scene_pictures.draw(image, example["boxes"], names, [(i, j) for i, _, j in drawn])
+    labels = names if len(names) <= BOXES_NAMED else [str(k + 1) for k in range(len(names))]
+    picture = scene_pictures.draw(image, example["boxes"], labels, [(i, j) for i, _, j in drawn])
     more = len(relations) - len(drawn)
-    about = f"{name}, {image.width} × {image.height}: {len(names)} boxes, {len(relations)} relations"
-    listed = page.bullets([*sentences, *([f"… {more:,} more"] if more else [])])
     boxes = ", ".join(names) or "no boxes"
+    about = f"{name}, {image.width} × {image.height}, {len(relations):,} relations: {boxes}"
+    listed = page.bullets([*sentences, *([f"… {more:,} more"] if more else [])])
     return page.Picture(picture, f"{name}: {boxes}", page.line(about, listed))
 
 

@@ -101,7 +101,7 @@ def _worst(found: Sequence[str]) -> list[page.Cell]:
         return []
     wrong = collections.Counter(kind for kind in found if kind != "right")
     kind, number = wrong.most_common(1)[0] if wrong else ("none", 0)
-    return [f"{kind} ({number / len(found):.0%})" if number else kind]
+    return [f"{kind} ({number / len(found):.1%})" if number else kind]
 
 
 def _share(number: int, total: int) -> page.Bar:
