@@ -101,7 +101,7 @@ def evaluate(
         queries,
         num_images,
         recall,
-        float(np.median(seconds[1:] or seconds)),
+        float(np.median(seconds[1:] or seconds or [np.nan])),
         counts,
         absent.report(truths, others) if ask_absent and truths else None,
         others if ask_absent and truths else {},
