@@ -69,6 +69,7 @@ NEARLY = BOXES + np.array([0, 0, 3, 0], np.float32)
         ("multiplicity", sample([0], [0, 2]), 0.5),
         ("multiplicity", sample([0, 1], [0]), 0.5),
         ("multiplicity", sample([0, 3], [0]), 0.5),
+        ("multiplicity", sample([0, 4], [0], proposals=[*BOXES, [30, 30, 35, 35]]), 0.9),  # One on nothing.
         ("relation", sample([1], [0]), 0.0),
         ("relation", sample([1, 3], [0]), 0.0),
         ("misclassified", sample([3], [0]), 0.0),

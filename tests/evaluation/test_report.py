@@ -19,12 +19,12 @@ from dsg_tf import config as config_lib
 from dsg_tf.data import records
 from dsg_tf.data.records import DatasetInfo
 from dsg_tf.data.scene import Scene, Vocabulary
-from dsg_tf.drawing import canvas
+from dsg_tf.drawing import canvas, curves
 from dsg_tf.evaluation import binary_scores, gallery, query_results, scoring
 from dsg_tf.evaluation.analysis import errors
 from dsg_tf.evaluation.analysis.samples import samples
 from dsg_tf.evaluation.query_results import Evaluation, QueryResult
-from dsg_tf.evaluation.report import pages
+from dsg_tf.evaluation.report import calibration, pages
 from dsg_tf.objectives import score_bins
 
 EVIL = "<script>alert(1)</script>"
@@ -155,6 +155,31 @@ def test_curves_are_those_of_the_scores(report, queries):
     assert sum(int(row[1]) for row in rows) == 2 * len(queries)
     held = sum(round(float(row[3]) * int(row[1])) for row in rows)
     assert held == len(queries) and len(lines[0].split()) == len(rows)
+
+
+def points(document):
+    """Of each curve of a page, (x, y) in the unit square."""
+    found = []
+    for tag, attributes in html_pages.Page(document).tags:
+        if tag == "polyline":
+            places = [tuple(map(float, place.split(","))) for place in attributes["points"].split()]
+            x_of, y_of = (lambda x: (x - curves._LEFT) / curves._SIDE), (lambda y: 1 - (y - curves._TOP) / curves._SIDE)
+            found.append([(pytest.approx(x_of(x), abs=1e-3), pytest.approx(y_of(y), abs=1e-3)) for x, y in places])
+    return found
+
+
+def test_what_holds_and_what_does_not_are_not_mixed_up():
+    held = [QueryResult(0, "", k, (0, 0, 0), 1.0, 1.0, False, False, 0.95) for k in range(2)]
+    absent = {"other_relation": [0.05, 0.05], "absent_class": [0.05]}
+    part = {"auroc": 1.0, "average_precision": 1.0, "calibration_error": 0.05, "num_true": 2, "num_contrastive": 3}
+    result = Evaluation(held, 1, None, 0.1, answer_probability={"all": part}, absent=absent)
+    reliability, precision = points("".join(calibration.of_answers(result)))
+    assert [(0.05, 0.0), (0.95, 1.0)] == reliability
+    assert (1.0, 0.4) == precision[0] and (1.0, 1.0) == precision[-1]
+    bins = np.zeros([1, 2, score_bins.BINS], int)
+    bins[0, 0, 5], bins[0, 1, 95] = 30, 20
+    reliability, precision = points("".join(calibration.of_roles({"subject": bins}, "boxes")))
+    assert [(0.055, 0.0), (0.955, 1.0)] == reliability and (1.0, 0.4) == precision[0] and (1.0, 1.0) == precision[-1]
 
 
 def test_an_evaluation_without_report_is_the_same(loaded, data_dir, results_dir, tmp_path):

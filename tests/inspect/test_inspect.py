@@ -112,6 +112,16 @@ def test_ambiguous_queries_are_those_of_the_evaluation(data_dir, tmp_path):
         assert cell.endswith(f"({share:.1%})")
 
 
+def test_a_box_that_answers_in_several_relations_is_one():
+    """Two squares and two discs; one square is left of both discs."""
+    counted = counts.SplitCounts(len(tiny_data.VOCABULARY.entities), len(tiny_data.VOCABULARY.relations))
+    boxes = [(0, k, 9, k + 9) for k in range(4)]
+    record = records.scene_to_example(scene(entities=(0, 0, 3, 3), boxes=boxes, relations=((0, 0, 2), (0, 0, 3))))
+    counted.add({k: v.numpy() for k, v in records.parse_example(record.SerializeToString()).items()})
+    assert counted.ambiguous == {"subject": 1, "object": 1} and counted.ambiguous_queries == 1
+    assert counted.decided == {"subject": 1, "object": 0}
+
+
 def test_samples_are_drawn_at_equal_distances(data_dir, tmp_path):
     found, _ = page_of(data_dir, tmp_path, samples=3, splits=["train"])
     pictures = found.pictures()
