@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 
+import html_pages
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -62,6 +63,9 @@ def test_training_writes_results_figures_and_validation(trained, data_dir):
         for name in ("sample", "worst"):
             with Image.open(os.path.join(trained, "figures", f"{split}_{name}.png")) as picture:
                 assert min(picture.size) > 200
+        with open(os.path.join(trained, f"report_{split}.html"), encoding="utf-8") as file:
+            report = html_pages.check(file.read())
+        assert report.numbers("Scores", "queries")["subject"] == summary["num_queries"]
     events = {}
     for name in os.listdir(os.path.join(trained, "val")):
         for event in tf.compat.v1.train.summary_iterator(os.path.join(trained, "val", name)):

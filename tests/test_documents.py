@@ -28,6 +28,7 @@ MODULES = {
     "train.py": "dsg_tf.training.command",
     "eval.py": "dsg_tf.evaluation.command",
     "dsg_tf.data.prepare": "dsg_tf.data.prepare.command",
+    "dsg_tf.inspect": "dsg_tf.inspect.command",
     "dsg_tf.compare": "dsg_tf.compare.command",
     "dsg_tf.predict": "dsg_tf.predict.command",
     "dsg_tf.pack": "dsg_tf.pack.command",
@@ -35,6 +36,8 @@ MODULES = {
     "export.serve": "export.serve",
     "export.client": "export.client",
 }
+# Of those that take one argument without a name.
+POSITIONAL = ("dsg_tf.inspect.command",)
 
 
 def setup_cfg() -> configparser.ConfigParser:
@@ -60,12 +63,12 @@ def define_flags_of(module_name: str):
     return getattr(module, "define_flags", config_lib.define_flags)
 
 
-def parsed(define, arguments) -> flags.FlagValues:
+def parsed(define, arguments, unnamed: int = 0) -> flags.FlagValues:
     values = flags.FlagValues()
     define(values)
     flags.DEFINE_boolean("debug", False, "", flag_values=values)
     _, *rest = values(["program", *arguments])
-    assert not rest, f"unexpected arguments {rest}"
+    assert len(rest) <= unnamed, f"unexpected arguments {rest}"
     return values
 
 
@@ -93,7 +96,7 @@ def check_ours(command: Command) -> None:
     if "--help" in command.arguments:
         return
     module = module_of(command.program)
-    values = parsed(define_flags_of(module), command.arguments)
+    values = parsed(define_flags_of(module), command.arguments, unnamed=module in POSITIONAL)
     if "loss_weights" in values:
         config = config_lib.from_flags(values)
         for model in values.models if "models" in values else []:
@@ -164,6 +167,7 @@ def test_wrong_commands_are_found(monkeypatch):
         "python train.py --flagfile=configs/synthetic.flags --epochs=-1",
         "python train.py --flagfile=configs/synthetic.flags extra",
         "python eval.py --split=val",
+        "python -m dsg_tf.inspect data/mine data/yours",
         "python eval.py --model_dir=runs/a --analyses=erors",
         "python -m dsg_tf.compare --models=dgs",
         "python -m dsg_tf.data.prepare --format=synthetic --split=val --output_dir=data/a",

@@ -61,3 +61,22 @@ def calibration_error(truths, others) -> float:
     surplus = scores - (np.arange(len(scores)) < len(truths))
     bins = np.clip((scores * BINS).astype(int), 0, BINS - 1)
     return float(np.abs(np.bincount(bins, surplus, BINS)).sum() / len(scores))
+
+
+def reliability(truths, others) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What `calibration_error` averages.
+
+    Args:
+      truths: probabilities `[K]` of what is true; others: `[L]` of what is not.
+
+    Returns:
+      Of each of `BINS` bins, float64: the mean probability; the share that is true; both NaN where there are none; and
+      int, how many.
+    """
+    scores = np.concatenate([truths, others]).astype(np.float64)
+    bins = np.clip((scores * BINS).astype(int), 0, BINS - 1)
+    number = np.bincount(bins, minlength=BINS)
+    with np.errstate(invalid="ignore"):
+        means = np.bincount(bins, scores, BINS) / number
+        shares = np.bincount(bins[: len(truths)], minlength=BINS) / number
+    return means, shares, number

@@ -33,6 +33,7 @@ def define_flags(values: flags.FlagValues) -> None:
         flag_values=values,
     )
     flags.DEFINE_integer("max_images", 0, "evaluate so many images only; 0: all", lower_bound=0, flag_values=values)
+    flags.DEFINE_boolean("report", True, "write report_<split>.html, the result as a page", flag_values=values)
     flags.DEFINE_list("analyses", [], f"after the evaluation: any of {', '.join(names.ALL)}", flag_values=values)
     flags.DEFINE_string("image", "", "a photo to ask about, in place of a split", flag_values=values)
     flags.DEFINE_multi_string(
@@ -89,7 +90,16 @@ def _evaluate_on(model, config: config_lib.Config, info, step: int, data_dir: st
 
     output_dir = FLAGS.output_dir or config_lib.results_dir(FLAGS.model_dir)
     summary = scoring.evaluate_split(
-        model, config, info, FLAGS.split, step, data_dir=data_dir, model_dir=output_dir, max_images=FLAGS.max_images
+        model,
+        config,
+        info,
+        FLAGS.split,
+        step,
+        data_dir=data_dir,
+        model_dir=output_dir,
+        trained_in=FLAGS.model_dir,
+        max_images=FLAGS.max_images,
+        report=FLAGS.report,
     )
     print(query_results.table([summary]))
     if FLAGS.analyses:

@@ -43,6 +43,7 @@ class Evaluation:
       counts: by name.
       answer_probability: how well it tells these queries from those that do not hold, see `absent.report`; None where
         they were not asked.
+      absent: `answer_probability` of those, by kind.
     """
 
     queries: list[QueryResult]
@@ -51,6 +52,7 @@ class Evaluation:
     seconds_per_image: float
     counts: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     answer_probability: dict[str, Any] | None = None
+    absent: dict[str, list[float]] = dataclasses.field(default_factory=dict)
 
     def summary(self) -> dict[str, Any]:
         """What goes into `eval_<split>.json`.
@@ -63,8 +65,8 @@ class Evaluation:
         for role in ("subject", "object"):
             values = [getattr(q, f"{role}_iou") for q in self.queries]
             hard = [v for v, q in zip(values, self.queries) if getattr(q, f"{role}_ambiguous")]
-            scores |= _mean(f"{role}_iou", values)
-            ambiguous |= _mean(f"ambiguous_{role}_iou", hard) | {f"num_ambiguous_{role}": len(hard)}
+            scores |= _named(f"{role}_iou", values)
+            ambiguous |= _named(f"ambiguous_{role}_iou", hard) | {f"num_ambiguous_{role}": len(hard)}
         return {
             **scores,
             **ambiguous,
@@ -76,10 +78,15 @@ class Evaluation:
         }
 
 
-def _mean(name: str, values: Sequence[float]) -> dict[str, float]:
+def mean(values: Sequence[float]) -> tuple[float, float]:
+    """The mean of independent values and its standard error; NaN of none, and the error of one."""
     array = np.array(values, np.float64)
     stderr = array.std(ddof=1) / np.sqrt(len(array)) if len(array) > 1 else float("nan")
-    return {name: float(array.mean()) if len(array) else float("nan"), f"{name}_stderr": float(stderr)}
+    return float(array.mean()) if len(array) else float("nan"), float(stderr)
+
+
+def _named(name: str, values: Sequence[float]) -> dict[str, float]:
+    return dict(zip((name, f"{name}_stderr"), mean(values)))
 
 
 def write_queries(queries: Iterable[QueryResult], path: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -17,14 +18,13 @@ from dsg_tf.data.batches import pipeline
 from dsg_tf.data.batches.batch_spec import BatchSpec
 from dsg_tf.data.records import DatasetInfo
 from dsg_tf.data.roles import ROLES
-from dsg_tf.data.scene import Vocabulary
 from dsg_tf.drawing import canvas
-from dsg_tf.evaluation import absent, inference, query_results
+from dsg_tf.evaluation import absent, gallery, inference, query_results
 from dsg_tf.evaluation.query_results import Evaluation, QueryResult
-from dsg_tf.objectives import metrics
+from dsg_tf.evaluation.report import pages
+from dsg_tf.evaluation.report.error_kinds import ErrorKinds
+from dsg_tf.objectives import metrics, score_bins
 from dsg_tf.process import files, stopping
-
-NUM_FIGURES = 12
 
 
 def evaluate(
@@ -36,6 +36,7 @@ def evaluate(
     *,
     count: Callable[..., dict[str, tf.Tensor]] | None = None,
     ask_absent: bool = False,
+    observe: Callable[..., None] | None = None,
 ) -> Evaluation:
     """Scores a model on all queries of a split.
 
@@ -45,6 +46,7 @@ def evaluate(
       max_images: stop after so many images; 0: all.
       count: numbers of (outputs, batch), by name, to be summed over the batches.
       ask_absent: whether to ask for what is not there too, of a system that answers with boxes; see `absent`.
+      observe: is told (outputs, batch, {role: IoU float32 `[B, Q]`}) of every batch.
 
     Returns:
       The scores; `seconds_per_image` is the median over batches, the first (tracing) left out where there are more, and
@@ -65,6 +67,8 @@ def evaluate(
         counts = {name: counts.get(name, 0) + value.numpy() for name, value in counted.items()}
         seconds.append((time.perf_counter() - start) / batch_size)
         num_found, num_boxes = num_found + int(found), num_boxes + int(boxes)
+        if observe:
+            observe(outputs, batch, dict(zip(ROLES, (subject_iou, object_iou))))
         probabilities = outputs["answer_probability"].numpy() if "answer_probability" in outputs else None
         if ask_absent and probabilities is not None:
             drawn = absent.draw(batch, num_images, spec)
@@ -97,9 +101,10 @@ def evaluate(
         queries,
         num_images,
         recall,
-        float(np.median(seconds[1:] or seconds)),
+        float(np.median(seconds[1:] or seconds or [np.nan])),
         counts,
         absent.report(truths, others) if ask_absent and truths else None,
+        others if ask_absent and truths else {},
     )
 
 
@@ -111,66 +116,6 @@ def _scores(outputs, batch, count):
     return (found["subject_iou"], found["object_iou"], *recall), count(outputs, batch) if count else {}
 
 
-def figures(
-    model, evaluation: Evaluation, shards: list[str], spec: BatchSpec, vocabulary: Vocabulary, count: int = NUM_FIGURES
-) -> dict[str, Image.Image]:
-    """Draws ground truth beside answers.
-
-    Returns:
-      `sample`: queries at equal distances through the split; `worst`: those with the lowest IoU, one an image.
-      Empty without queries.
-    """
-    queries = evaluation.queries
-    if not queries:
-        return {}
-    sample = [queries[k] for k in np.unique(np.linspace(0, len(queries) - 1, count).astype(int))]
-    worst: list[QueryResult] = []
-    seen: set[int] = set()
-    for query in sorted(queries, key=lambda q: q.subject_iou + q.object_iou):
-        if query.image not in seen and len(worst) < count:
-            worst.append(query)
-            seen.add(query.image)
-    panels = _draw(model, {*sample, *worst}, shards, spec, vocabulary)
-    return {
-        name: canvas.grid([panels[q] for q in chosen], columns=2)
-        for name, chosen in (("sample", sample), ("worst", worst))
-    }
-
-
-def _draw(model, chosen: set[QueryResult], shards, spec, vocabulary) -> dict[QueryResult, Image.Image]:
-    by_image: dict[int, list[QueryResult]] = {}
-    for query in chosen:
-        by_image.setdefault(query.image, []).append(query)
-
-    infer = inference.of(model)
-    panels = {}
-    for number, batch in enumerate(pipeline.eval_batches(shards, spec, 1)):
-        stopping.check()
-        if number > max(by_image):
-            break
-        if number not in by_image:
-            continue
-        outputs = infer.outputs(batch)
-        height, width = batch["image_size"].numpy()[0].astype(int)
-        image = Image.fromarray(batch["image"].numpy()[0, :height, :width])
-        truth = batch["true_boxes"].numpy()[0]
-        for query in by_image[number]:
-            panels[query] = canvas.query_panel(
-                image,
-                describe(query.triplet, vocabulary),
-                truth=[truth[batch[f"{role}_of"].numpy()[0, query.query]] for role in ROLES],
-                ious=(query.subject_iou, query.object_iou),
-                **canvas.answer(outputs, query.query),
-            )
-    return panels
-
-
-def describe(triplet: tuple[int, int, int], vocabulary: Vocabulary) -> str:
-    """The query in words."""
-    subject, relation, object_ = triplet
-    return f"{vocabulary.entities[subject]}, {vocabulary.relations[relation]}, {vocabulary.entities[object_]}"
-
-
 def evaluate_split(
     model,
     config: Config,
@@ -180,23 +125,36 @@ def evaluate_split(
     *,
     data_dir: str = "",
     model_dir: str = "",
+    trained_in: str = "",
     max_images: int = 0,
+    report: bool = True,
 ) -> dict:
     """Evaluates and draws one split, and writes the results to the model directory.
 
     Args:
       data_dir, model_dir: where they are not those of `config`.
+      trained_in: where the model is, if that is not where the results go.
+      max_images: only so many images; 0: all.
+      report: whether to write `report_<split>.html`, too.
 
     Returns:
       What `eval_<split>.json` holds.
     """
-    shards = info.shard_paths(data_dir or config.data_dir, split)
+    data_dir, model_dir = data_dir or config.data_dir, model_dir or config.model_dir
+    shards = info.shard_paths(data_dir, split)
     spec = batch_spec(config, info, split, training=False)
-    result = evaluate(model, shards, spec, config.eval_batch_size, max_images, ask_absent=True)
+    kinds = ErrorKinds()
+    watched: dict[str, Any] = {"count": score_bins.count_roles, "observe": kinds} if report else {}
+    result = evaluate(model, shards, spec, config.eval_batch_size, max_images, ask_absent=True, **watched)
     if result.answer_probability and not config.contrastive_queries and config.model != "two_step":
         logging.info("trained without --contrastive_queries: answer_probability has not learned what is not there")
-    drawn = figures(model, result, shards, spec, info.vocabulary)
-    return write(result, drawn, model_dir or config.model_dir, split, step)
+    chosen = gallery.choose(result.queries, best=gallery.NUM_BEST if report else 0)
+    panels = gallery.draw(model, chosen, shards, spec, info.vocabulary)
+    summary = write(result, gallery.sheets(panels), model_dir, split, step)
+    if report:
+        about = pages.About(config, info.vocabulary, data_dir, trained_in or config.model_dir, model_dir)
+        pages.write(about, summary, result, kinds.of_roles, panels)
+    return summary
 
 
 def write(evaluation: Evaluation, drawn: dict[str, Image.Image], model_dir: str, split: str, step: int) -> dict:

@@ -30,17 +30,29 @@ def count(outputs, batch) -> dict[str, tf.Tensor]:
       triplets of each class.
     """
     if "subject_map" in outputs:
-        counts = batch["query_mask"][..., tf.newaxis, tf.newaxis]
-        return {role: _one(outputs[f"{role}_map"], metrics.true_mask(batch, role), counts) for role in roles.ROLES}
+        return count_roles(outputs, batch)
     matches = targets.match(outputs["proposals"], outputs["valid"], batch)
     of_image = outputs["valid"] & batch["example_mask"][:, tf.newaxis]
     counted = {"proposal": _one(outputs["proposal_scores"], matches["foreground"], of_image)}
-    wanted, counts = targets.role_targets(matches, batch)
-    for role, label in roles.LABEL_OF.items():
-        counted[role] = _one(outputs[f"{role}_scores"], wanted[..., label] > 0, counts)
+    counted |= _count_answers(outputs, matches, batch)
     if "entity_logits" in outputs:
         counted |= _count_labels(outputs, matches, batch)
     return counted
+
+
+def count_roles(outputs, batch) -> dict[str, tf.Tensor]:
+    """`subject` and `object` of `count`, without the rest, which takes longer."""
+    if "subject_map" in outputs:
+        counts = batch["query_mask"][..., tf.newaxis, tf.newaxis]
+        return {role: _one(outputs[f"{role}_map"], metrics.true_mask(batch, role), counts) for role in roles.ROLES}
+    return _count_answers(outputs, targets.match(outputs["proposals"], outputs["valid"], batch), batch)
+
+
+def _count_answers(outputs, matches, batch) -> dict[str, tf.Tensor]:
+    wanted, counts = targets.role_targets(matches, batch)
+    return {
+        role: _one(outputs[f"{role}_scores"], wanted[..., label] > 0, counts) for role, label in roles.LABEL_OF.items()
+    }
 
 
 def _count_labels(outputs, matches, batch) -> dict[str, tf.Tensor]:
@@ -111,3 +123,23 @@ def precision_recall(counts: np.ndarray) -> dict[str, np.ndarray]:
         "precision": true_positives / np.maximum(said.sum(axis=0), 1),
         "recall": true_positives / np.maximum(positives, 1),
     }
+
+
+def reliability(counts: np.ndarray, groups: int = 10) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """How often what is said holds.
+
+    Args:
+      counts: `[2, BINS]`, of one label.
+      groups: ranges of equal width that the scores are put together in.
+
+    Returns:
+      Of each range float64 `[groups]`: the mean score, each taken for the middle of its bin; the share that is true;
+      both NaN where there are none; and int how many.
+    """
+    middles = np.minimum(np.arange(BINS) + 0.5, BINS - 1) / (BINS - 1)
+    group = np.minimum(np.arange(BINS) * groups // (BINS - 1), groups - 1)
+    number = np.bincount(group, counts.sum(axis=0), groups)
+    with np.errstate(invalid="ignore"):
+        means = np.bincount(group, counts.sum(axis=0) * middles, groups) / number
+        shares = np.bincount(group, counts[1], groups) / number
+    return means, shares, number.astype(np.int64)

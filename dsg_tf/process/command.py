@@ -21,6 +21,7 @@ def run(
     usage: str | None = None,
     batches: Callable[[], bool] = lambda: True,
     stoppable: bool = True,
+    positional: str | None = None,
 ) -> None:
     """Runs a command, from its flags to the exit of the process.
 
@@ -31,6 +32,7 @@ def run(
       usage: what --help says of the command; by default the docstring of the module that runs.
       batches: whether it works on batches of images, see `environment.prepare`; called when the flags are there.
       stoppable: SIGTERM and Ctrl-C raise `stopping.Stopped` in `main`; else they do what `main` makes of them.
+      positional: the flag that one argument without a name is the value of.
     """
     of_libraries = set(FLAGS)
     define_flags(FLAGS)
@@ -43,8 +45,11 @@ def run(
         FLAGS.register_key_flag_for_module(sys.argv[0], FLAGS[flag])  # So that --help lists them, whoever defined them.
 
     def run_main(argv):
-        if len(argv) > 1:
-            raise app.UsageError(f"unexpected arguments: {argv[1:]}")
+        unexpected = argv[1:]
+        if positional and len(unexpected) == 1 and not unexpected[0].startswith("-"):
+            FLAGS[positional].parse(unexpected.pop())
+        if unexpected:
+            raise app.UsageError(f"unexpected arguments: {unexpected}")
         environment.prepare(batches=batches(), debug=FLAGS.debug)
         if stoppable:
             stopping.install()

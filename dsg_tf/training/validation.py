@@ -10,7 +10,7 @@ import tensorflow as tf
 from dsg_tf import build
 from dsg_tf.config import Config
 from dsg_tf.data.records import DatasetInfo
-from dsg_tf.evaluation import scoring
+from dsg_tf.evaluation import gallery, scoring
 from dsg_tf.objectives import score_bins
 from dsg_tf.training import tensorboard
 
@@ -36,7 +36,7 @@ class Validation:
         result = scoring.evaluate(
             model, shards, spec, config.eval_batch_size, config.eval_images, count=score_bins.count
         )
-        drawn = scoring.figures(model, result, shards, spec, self.info.vocabulary, NUM_FIGURES)
+        drawn = gallery.figures(model, result, shards, spec, self.info.vocabulary, NUM_FIGURES)
         summary = result.summary()
         scalars = {
             name: summary[name]

@@ -69,6 +69,7 @@ NEARLY = BOXES + np.array([0, 0, 3, 0], np.float32)
         ("multiplicity", sample([0], [0, 2]), 0.5),
         ("multiplicity", sample([0, 1], [0]), 0.5),
         ("multiplicity", sample([0, 3], [0]), 0.5),
+        ("multiplicity", sample([0, 4], [0], proposals=[*BOXES, [30, 30, 35, 35]]), 0.9),  # One on nothing.
         ("relation", sample([1], [0]), 0.0),
         ("relation", sample([1, 3], [0]), 0.0),
         ("misclassified", sample([3], [0]), 0.0),
@@ -77,7 +78,7 @@ NEARLY = BOXES + np.array([0, 0, 3, 0], np.float32)
     ],
 )
 def test_each_case_lands_in_its_kind(kind, case, iou):
-    assert errors.categorize(case, 0, "subject", iou) == kind
+    assert errors.of_sample(case, "subject", [iou]) == [kind]
     report, pictures = errors.analyze([case], {(0, 0, role): iou for role in roles.ROLES}, tiny_data.VOCABULARY)
     assert report["all"] == {"count": 2, **{name: float(name == kind) for name in errors.KINDS}}
     ambiguous = case.queries[0, 0] == CUBE
@@ -87,8 +88,8 @@ def test_each_case_lands_in_its_kind(kind, case, iou):
 
 def test_a_box_that_only_its_refinement_brings_near_counts_as_detected():
     away = BOXES + np.array([12, 0, 12, 0], np.float32)
-    assert errors.categorize(sample([1], [0], proposals=away), 0, "subject", 0.0) == "missed"
-    assert errors.categorize(sample([1], [0], proposals=away, boxes=BOXES), 0, "subject", 0.0) == "relation"
+    assert errors.of_sample(sample([1], [0], proposals=away), "subject", [0.0]) == ["missed"]
+    assert errors.of_sample(sample([1], [0], proposals=away, boxes=BOXES), "subject", [0.0]) == ["relation"]
 
 
 def random_graph(rng, num_boxes=5, num_relations=3):

@@ -9,7 +9,7 @@ import tiny_data
 from dsg_tf import build
 from dsg_tf import config as config_lib
 from dsg_tf.data.records import DatasetInfo
-from dsg_tf.evaluation import inference, scoring
+from dsg_tf.evaluation import gallery, inference, scoring
 from dsg_tf.evaluation.analysis import samples
 
 
@@ -49,7 +49,7 @@ def test_validations_splits_figures_and_analyses_trace_the_network_once(prepared
     for split, batch_size in (("val", 2), ("val", 2), ("test", 3)):
         shards, spec = split_of(prepared, settings, split)
         result = scoring.evaluate(model, shards, spec, batch_size, ask_absent=True)
-        scoring.figures(model, result, shards, spec, tiny_data.VOCABULARY, 3)
+        gallery.figures(model, result, shards, spec, tiny_data.VOCABULARY, 3)
         assert len(list(samples.samples(model, shards, spec, batch_size))) == result.num_images
     assert model.calls == 1
 

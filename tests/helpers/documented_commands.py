@@ -196,6 +196,8 @@ STAGES = (
             "python train.py --flagfile=configs/vrd_small.flags --dataset= --data_dir=data/mine --model_dir=runs/mine",
             f"{_FEW} --image_height=64 --image_width=64 --short_side=64 --long_side=64",
         ),
+        Run("python -m dsg_tf.inspect data/mine", says="train: 4 of 4"),
+        Run("python -m dsg_tf.inspect data/mine --flagfile=configs/vrd_small.flags --output=inspect_vrd.html"),
         Run("python eval.py --model_dir=runs/synthetic_dsg --data_dir=data/clevr_small --split=val"),
     ),
     (

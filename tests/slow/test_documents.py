@@ -154,6 +154,8 @@ def check_results(folder):
     for name in ("clevr_small_dsg", "clevr_small_plain", "clevr_small_pairs", "clevr_small_no_dsg", "from_synthetic"):
         assert 0 <= read_json(folder, "runs", name, "eval_val.json")["subject_iou"] <= 1
     assert (folder / "runs" / "mine" / "config.json").exists()
+    assert (folder / "inspect.html").exists() and (folder / "inspect_vrd.html").exists()
+    assert (folder / "runs" / "clevr_small_dsg" / "report_val.html").exists()
     for name, system in (("compare", "vrd"), ("compare_clevr", "co"), ("board", "no_dsg")):
         assert list(read_json(folder, "runs", name, "compare.json")["systems"]) == [system]
         assert (folder / "runs" / name / "compare.md").exists() and (folder / "runs" / name / "compare.png").exists()

@@ -107,7 +107,7 @@ def resize(image, how: Resize, shrink=None):
       float32 `[h', w', 3]` in 0..1 with h' <= H and w' <= W.
     """
     image_size = size_of(image)
-    new_size = _new_size(image_size, how)
+    new_size = network_size(image_size, how)
     if shrink is not None:
         new_size = tf.maximum(tf.round(shrink * tf.cast(new_size, tf.float32)), 1.0)
     new_size = tf.cast(new_size, tf.int32)
@@ -132,7 +132,8 @@ def _scaled(image, new_size):
     return levels[0] * (1 / 255)
 
 
-def _new_size(size, how: Resize):
+def network_size(size, how: Resize):
+    """Whole numbers `[2]`, (height, width) of an image of `size`, float32 `[2]`, in the network's input."""
     if not how.keep_aspect:
         return tf.constant(how.image_size, tf.int32)
     limits = tf.constant(how.image_size, tf.float32)

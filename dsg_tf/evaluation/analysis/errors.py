@@ -17,18 +17,27 @@ what a person found hard to decide; here it is what is right by boxes and yet ha
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from dsg_tf.data.roles import ROLES
+from dsg_tf.data.roles import QUERY_PARTS, ROLES
 from dsg_tf.data.scene import Vocabulary
 from dsg_tf.drawing import canvas
 from dsg_tf.evaluation.analysis.samples import Sample
 
-KINDS = ("right", "missed", "misclassified", "relation", "multiplicity", "other")
+# What a report says of each.
+MEANINGS = {
+    "right": "every true box is answered, and nothing else",
+    "missed": "a true box was not proposed",
+    "misclassified": "the answers lie on boxes of another class, or on none",
+    "relation": "the answers are wrong, but one is of the right class",
+    "multiplicity": "too few or too many answers, some of them right",
+    "other": "the right boxes, but not precisely",
+}
+KINDS = tuple(MEANINGS)
 MATCH_IOU = 0.5
 PRECISE_IOU = 0.5
 PANELS_PER_KIND = 4
@@ -57,9 +66,13 @@ def analyze(
     for sample in samples:
         if "boxes" not in sample.outputs:
             raise ValueError("the error analysis is about boxes; this system answers with maps")
+        kinds = {
+            role: of_sample(sample, role, [ious[sample.number, query, role] for query in range(len(sample.queries))])
+            for role in ROLES
+        }
         for query, triplet in enumerate(sample.queries):
             for role, category in zip(ROLES, triplet[[0, 2]]):
-                kind = categorize(sample, query, role, ious[sample.number, query, role])
+                kind = kinds[role][query]
                 ambiguous = (sample.entities == category).sum() > 1
                 for group in (
                     ("all",),
@@ -86,23 +99,45 @@ def analyze(
     return report, pictures
 
 
-def categorize(sample: Sample, query: int, role: str, mask_iou: float) -> str:
-    """The kind of one query's answer in one role."""
-    wanted = np.flatnonzero(getattr(sample, f"{role}_of")[query])
-    outputs, valid = sample.outputs, sample.outputs["valid"]
+def of_sample(sample: Sample, role: str, mask_ious: Sequence[float]) -> list[str]:
+    """The kind of the answer to each query of an image, in one role; `mask_ious` `[Q]`."""
+    classes = sample.queries[:, QUERY_PARTS.index(role), np.newaxis]
     refined, proposed = sample.overlaps
-    detected = np.where(valid[:, np.newaxis], np.maximum(refined, proposed), 0).max(axis=0) >= MATCH_IOU
-    answers = refined[outputs[f"{role}_mask"][query]]
-    answered = {int(row.argmax()) if row.size and row.max() >= MATCH_IOU else None for row in answers}
-    if answered == set(wanted):
-        return "right" if mask_iou >= PRECISE_IOU else "other"
-    if not detected[wanted].all():
-        return "missed"
-    if answered & set(wanted):
-        return "multiplicity"
-    category = sample.queries[query, 0 if role == "subject" else 2]
-    same_class = any(box is not None and sample.entities[box] == category for box in answered)
-    return "relation" if same_class else "misclassified"
+    return categorize(
+        refined,
+        proposed,
+        valid=sample.outputs["valid"],
+        answers=sample.outputs[f"{role}_mask"],
+        wanted=getattr(sample, f"{role}_of"),
+        of_class=sample.entities == classes,
+        mask_ious=mask_ious,
+    )
+
+
+def categorize(refined, proposed, *, valid, answers, wanted, of_class, mask_ious) -> list[str]:
+    """The kinds of the answers to all queries of an image.
+
+    Args:
+      refined, proposed: IoU `[N, M]` of the boxes, and of what they were proposed as, with the true boxes.
+      valid: bool `[N]`.
+      answers: bool `[Q, N]`, the boxes that answer.
+      wanted: bool `[Q, M]`, the true boxes; of_class: bool `[Q, M]`, the boxes of their class.
+      mask_ious: float `[Q]`, of the metric.
+    """
+    detected = np.where(valid[:, np.newaxis], np.maximum(refined, proposed), 0).max(axis=0, initial=0) >= MATCH_IOU
+    lies_on_one = refined.max(axis=1, initial=0) >= MATCH_IOU
+    lies_on = (np.arange(refined.shape[1]) == refined.argmax(axis=1)[:, np.newaxis]) & lies_on_one[:, np.newaxis]
+    answered = answers.astype(np.int32) @ lies_on.astype(np.int32) > 0  # [Q, M]
+    exactly = (answered == wanted).all(axis=1) & ~(answers & ~lies_on_one).any(axis=1)
+    precise = np.asarray(mask_ious) >= PRECISE_IOU
+    cases = {
+        "right": exactly & precise,
+        "other": exactly,
+        "missed": (wanted & ~detected).any(axis=1),
+        "multiplicity": (answered & wanted).any(axis=1),
+        "relation": (answered & of_class).any(axis=1),
+    }
+    return np.select(list(cases.values()), list(cases), "misclassified").tolist()
 
 
 def _shares(counter: collections.Counter[str]) -> dict[str, float]:

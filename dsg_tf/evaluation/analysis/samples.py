@@ -83,7 +83,8 @@ def samples(model, shards: Sequence[str], spec: BatchSpec, batch_size: int, max_
             yield _sample(
                 number,
                 {name: value[row] for name, value in truth.items()},
-                {name: value[row] for name, value in outputs.items()},
+                # Anchors that are the same for all images are there once.
+                {name: value[min(row, len(value) - 1)] for name, value in outputs.items()},
             )
             number += 1
 
