@@ -104,7 +104,9 @@ class ReferringClassifier(keras.layers.Layer):
         self.partner_keys = None
         if gated and not label_term:
             self.partner_keys = PartnerKeys(num_entities, num_relations, hidden_units, name="partner_keys")
-        self.pair_term = PairTerm(num_relations, pair_units, name="pair_term") if pair_units else None
+        self.pair_term = None
+        if pair_units:
+            self.pair_term = PairTerm(num_relations, pair_units, by_label=label_term, name="pair_term")
         self.node = keras.layers.Dense(hidden_units, name="node")
         self.relation = keras.layers.Embedding(num_relations, hidden_units, "uniform", name="relation")
         if not label_term:
@@ -118,7 +120,7 @@ class ReferringClassifier(keras.layers.Layer):
 
         Args:
           encoded: `nodes` `[B, N, .]` and `valid` bool `[B, N]`; for a pair term `pairs` `[B, N, N, .]`; for a label
-            term `entity_logits` float32 `[B, N, E]`.
+            term `entity_logits` float32 `[B, N, E]`, with a pair term also `relation_logits` `[B, N, N, R]`.
           queries: int32 `[B, Q, 3]`, class triplets.
           skip_invalid: whether to compute only as many boxes as the fullest image of the batch has, which XLA, with its
             fixed shapes, cannot. Where a box is not valid, its logits have no meaning, either way.
@@ -131,7 +133,8 @@ class ReferringClassifier(keras.layers.Layer):
         if self.label_term is not None:
             logits = self.label_term(logits, encoded["entity_logits"], queries)
         if self.pair_term is not None:
-            logits = self.pair_term(logits, encoded["pairs"], queries[..., 1], valid)
+            labels = encoded["relation_logits"] if self.pair_term.by_label else None
+            logits = self.pair_term(logits, encoded["pairs"], queries[..., 1], valid, labels)
         return {"role_logits": logits, **answers(logits, valid)}
 
     def _valid_logits(self, nodes, queries, valid):
@@ -189,26 +192,37 @@ class PairTerm(keras.layers.Layer):
     and the same for objects, where p is the classifier's own probability and j any other valid box. A pair's score
     depends on the query's relation only: exponentials are taken once for each relation, and the sum is a product of a
     matrix and a vector.
+
+    Args:
+      num_relations: R.
+      units: of the descriptors.
+      by_label: whether a pair's score is that and, times a weight, the label head's logit of the relation: what the
+        loss of relations teaches about all pairs then holds for queries.
     """
 
-    def __init__(self, num_relations: int, units: int, **kwargs):
+    def __init__(self, num_relations: int, units: int, by_label: bool = False, **kwargs):
         super().__init__(autocast=False, **kwargs)  # Logits stay float32.
-        self.num_relations = num_relations
+        self.num_relations, self.by_label = num_relations, by_label
         self.relation = keras.layers.Embedding(num_relations, units, "uniform", name="relation")
 
-    def call(self, role_logits, pairs, relations, valid):
+    def build(self, _):
+        if self.by_label:
+            self.label_weight = self.add_weight("label_weight", [], initializer="ones")
+
+    def call(self, role_logits, pairs, relations, valid, relation_logits=None):
         """Corrects logits.
 
         Args:
           role_logits: float32 `[B, Q, N, 4]`.
           pairs: `[B, N, N, units]`, descriptors; axis 1 is the subject, axis 2 the object.
           relations: int32 `[B, Q]`; valid: bool `[B, N]`.
+          relation_logits: float32 `[B, N, N, R]` of the label head, `by_label`.
 
         Returns:
           float32 `[B, Q, N, 4]`.
         """
         others = valid[:, :, tf.newaxis] & valid[:, tf.newaxis] & ~tf.eye(valid.shape[1], dtype=tf.bool)
-        scores, shift = self._shifted_scores(pairs, others[:, tf.newaxis])
+        scores, shift = self._shifted_scores(pairs, others[:, tf.newaxis], relation_logits)
         exponentials = tf.gather(tf.exp(scores), relations, axis=1, batch_dims=1)  # [B, Q, N, N]
         shift = tf.gather(shift, relations, axis=1, batch_dims=1)[..., tf.newaxis]
         floor = tf.exp(NO_PARTNER - shift)  # One improbable partner, however many boxes there are.
@@ -218,13 +232,15 @@ class PairTerm(keras.layers.Layer):
         zeros = tf.zeros_like(for_subject)
         return role_logits + tf.stack([zeros, for_subject, for_object, zeros], axis=-1)
 
-    def _shifted_scores(self, pairs, others):
+    def _shifted_scores(self, pairs, others, relation_logits):
         """Scores `[B, R, N, N]` less the largest of each relation `[B, R]`; far below where there is no pair."""
         count, units = pairs.shape[2:]
         rows = tf.reshape(tf.cast(pairs, self.compute_dtype), [-1, count * count, units])
         table = tf.cast(self.relation(tf.range(self.num_relations)), self.compute_dtype)
         scores = tf.cast(tf.matmul(table, rows, transpose_b=True), tf.float32)
         scores = tf.reshape(scores, [-1, self.num_relations, count, count])
+        if self.by_label:
+            scores += self.label_weight * tf.transpose(relation_logits, [0, 3, 1, 2])
         largest = tf.reduce_max(tf.where(others, scores, NO_PARTNER), axis=(2, 3))
         shift = tf.stop_gradient(tf.minimum(largest, MAX_SHIFT))
         scores = tf.minimum(scores - shift[..., tf.newaxis, tf.newaxis], MAX_EXPONENT)
