@@ -217,7 +217,7 @@ def build_detector(config: Config) -> detector.Detector:
         config.decoder, backbone.output_specs, levels[0], max_level, config.fpn_filters, sync
     )
     if config.backbone == "nanodet_plus":
-        rpn_head, anchors = PointRPN(NanoDetHead(name="head"), name="rpn_head"), None
+        rpn_head, anchors = PointRPN(NanoDetHead(name="head"), config.point_features == "all", name="rpn_head"), None
     else:
         num_anchors = len(config.anchor_scales) * len(config.aspect_ratios)
         rpn_head = detector.make_rpn_head(rpn_levels, num_anchors, config.rpn_filters, sync)

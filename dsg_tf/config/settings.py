@@ -156,6 +156,12 @@ class Config:
     )
 
     # Region features.
+    point_features: str = _setting(
+        "all",
+        "what a node has of the head of --backbone=nanodet_plus: its class probabilities alone, where its classes are "
+        "those of the data, or its features too",
+        ("classes", "all"),
+    )
     roi_op: str = _setting(
         "matmul",
         "how RoIs are pooled: the mean of 7 x 7 samples by a matrix product or, slower "

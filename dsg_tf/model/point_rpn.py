@@ -23,11 +23,12 @@ class PointRPN(keras.layers.Layer):
 
     Args:
       head: layer from `{level: features}` to `{level: (features, class logits, boxes)}`, as `NanoDetHead`.
+      describes_by_features: whether descriptors have the head's features too, or its class probabilities alone.
     """
 
-    def __init__(self, head, **kwargs):
+    def __init__(self, head, describes_by_features: bool, **kwargs):
         super().__init__(**kwargs)
-        self.head = head
+        self.head, self.describes_by_features = head, describes_by_features
         self.hidden = keras.layers.Dense(HIDDEN_UNITS, activation="relu", name="hidden")
         self.score = keras.layers.Dense(1, kernel_initializer="zeros", name="score")
         self.deltas = keras.layers.Dense(4, kernel_initializer="zeros", name="deltas")
@@ -41,8 +42,8 @@ class PointRPN(keras.layers.Layer):
 
         Returns:
           scores: float32 `[B, K]`, logits; boxes: float32 `[B, K, 4]`, encoded with weights of 1; anchors: float32
-          `[B, K, 4]`, pixels of the network input, without gradient; descriptors: `[B, K, .]`, the head's class
-          probabilities and its features; class_logits: float32 `[B, K, C]`; level_sizes: K of each level.
+          `[B, K, 4]`, pixels of the network input, without gradient; descriptors: `[B, K, .]`, what the head sees;
+          class_logits: float32 `[B, K, C]`; level_sizes: K of each level.
         """
         of_level = self.head(levels)
         parts = [of_level[name] for name in sorted(of_level, key=int)]
@@ -53,14 +54,15 @@ class PointRPN(keras.layers.Layer):
         ]
         features, logits, anchors = (tf.concat(values, axis=1) for values in flat)
         logits = tf.cast(logits, tf.float32)
-        descriptors = tf.concat([tf.cast(tf.sigmoid(logits), features.dtype), features], axis=-1)
-        hidden = self.hidden(descriptors)
+        probabilities = tf.cast(tf.sigmoid(logits), features.dtype)
+        seen = tf.concat([probabilities, features], axis=-1)
+        hidden = self.hidden(seen)
         scores = tf.reduce_max(logits, axis=-1) + tf.cast(self.score(hidden), tf.float32)[..., 0]
         return {
             "scores": scores,
             "boxes": tf.cast(self.deltas(hidden), tf.float32),
             "anchors": tf.stop_gradient(anchors),
-            "descriptors": descriptors,
+            "descriptors": seen if self.describes_by_features else probabilities,
             "class_logits": logits,
             "level_sizes": sizes,
         }
