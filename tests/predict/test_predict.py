@@ -366,7 +366,7 @@ def test_threads_of_one_process_load_the_model_once(monkeypatch):
         time.sleep(0.1)
         loaded.append(path)
 
-    monkeypatch.setattr(run_lib, "ExportedModel", load)
+    monkeypatch.setattr(run_lib.loading, "load", load)
     run_lib._loaded.cache_clear()
     threads = [threading.Thread(target=run_lib._load, args=("exported",)) for _ in range(4)]
     for thread in threads:
