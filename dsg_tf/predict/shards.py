@@ -16,12 +16,12 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dsg_tf.predict import loading
-from dsg_tf.predict.image_model import ImageModel
-from dsg_tf.predict.requests import ImageFolder, PreparedSplit, Request
+from dsg_tf.predict.image_model import ImageModel, in_batches
+from dsg_tf.predict.requests import ImageFolder, PreparedSplit
 from dsg_tf.predict.summary import ERRORS_FILE, Counts, error_lines, error_rows, errors_of
 from dsg_tf.process import files, growing_file, workers
 from dsg_tf.process.beam import Beam
@@ -137,7 +137,7 @@ def _predict(
 def _write_shard(shard: _Shard) -> None:
     model = _load(shard.model)
     with growing_file.growing(shard.path, shard.batch_size) as file:
-        for batch in _batches(shard.requests.part(file.num_lines, len(shard.requests)), shard.batch_size):
+        for batch in in_batches(shard.requests.part(file.num_lines, len(shard.requests)), shard.batch_size):
             lines = model.lines(batch)
             for line in lines:
                 _refuse_errors(shard.strict, errors_of(line))
@@ -161,17 +161,6 @@ def _load(model: str) -> ImageModel:
 @functools.lru_cache(maxsize=1)
 def _loaded(model: str) -> ImageModel:
     return loading.load(model)
-
-
-def _batches(requests: Iterable[Request], size: int) -> Iterator[list[Request]]:
-    batch = []
-    for request in requests:
-        batch.append(request)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def _claim(output_dir: str, settings: dict[str, object]) -> None:
