@@ -149,7 +149,9 @@ def test_a_scene_graph_has_the_relations_that_the_analysis_finds(model, model_di
     count = len(graph.boxes)
     assert count > 1 and len(graph.relations) == min(20, count * (count - 1)) == len(expected["relations"])
     for found, other in zip(graph.as_dict()["relations"], expected["relations"]):
-        assert found | {"score": 0} == other | {"score": 0} and found["score"] == pytest.approx(other["score"], abs=1e-4)
+        assert found | {"score": 0} == other | {"score": 0} and found["score"] == pytest.approx(
+            other["score"], abs=1e-4
+        )
     assert [entity["entity"] for entity in expected["entities"]] == graph.entities
     assert len(model.scene_graph(PHOTO, relations=2).relations) == 2
     first = graph.relations[0]

@@ -60,11 +60,14 @@ def define_flags_of(module_name: str):
     return getattr(module, "define_flags", config_lib.define_flags)
 
 
-def parsed(define, arguments) -> flags.FlagValues:
+def parsed(define, arguments, take_arguments=None) -> flags.FlagValues:
     values = flags.FlagValues()
     define(values)
     flags.DEFINE_boolean("debug", False, "", flag_values=values)
     _, *rest = values(["program", *arguments])
+    if take_arguments:
+        take_arguments(rest, values)
+        return values
     assert not rest, f"unexpected arguments {rest}"
     return values
 
@@ -93,7 +96,8 @@ def check_ours(command: Command) -> None:
     if "--help" in command.arguments:
         return
     module = module_of(command.program)
-    values = parsed(define_flags_of(module), command.arguments)
+    take_arguments = getattr(importlib.import_module(module), "take_arguments", None)
+    values = parsed(define_flags_of(module), command.arguments, take_arguments)
     if "loss_weights" in values:
         config = config_lib.from_flags(values)
         for model in values.models if "models" in values else []:

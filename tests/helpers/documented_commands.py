@@ -254,6 +254,11 @@ STAGES = (
             "--output_dir=predicted/mine",
             exit_code=3,
         ),
+        Run(
+            "python -m dsg_tf.predict --model=clevr --images=photos/ --queries=queries.json "
+            "--output_dir=predicted/clevr",
+            exit_code=3,
+        ),
     ),
     (
         Run("python eval.py --model_dir=runs/clevr_small_pairs --split=val --analyses=errors,oracles"),
@@ -270,6 +275,7 @@ CLIENTS = (
 NOT_RUN = {
     "pip install": "the tests run in what it makes; .ci/run begins with it",
     "pytest": "these are the tests",
+    "dsg-ask --model=clevr photo.png": "is there once it is installed; tests/test_wheel.py runs it so",
     "ruff ": ".ci/run runs it",
     "mkdocs ": ".ci/run runs it",
     "tensorboard --logdir=": "does not end; tests/compare/test_tensorboard_server.py starts it",
