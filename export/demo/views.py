@@ -12,6 +12,8 @@ from dsg_tf import api
 from dsg_tf.predict.answers import Answer, LabelledGraph
 from export import dsg_client
 
+_ALL = 32 * 31  # Relations: those of the paper's 32 boxes.
+
 
 class View(abc.ABC):
     """What the page needs; its methods block, and run in threads of `executor`.
@@ -36,7 +38,7 @@ class View(abc.ABC):
 
     @abc.abstractmethod
     def scene_graph(self, image: bytes, encoded: Any) -> LabelledGraph:
-        """What is in the image; ValueError, OSError: the system has no label heads."""
+        """What is in the image, with all relations that can be had; ValueError, OSError: the system has no label heads."""
 
 
 class OfModel(View):
@@ -65,7 +67,7 @@ class OfModel(View):
         return self._model.ask(encoded, text)
 
     def scene_graph(self, image: bytes, encoded: Any) -> LabelledGraph:
-        return self._model.scene_graph(encoded)
+        return self._model.scene_graph(encoded, _ALL)
 
 
 class OfServer(View):

@@ -1,6 +1,7 @@
 // Boxes over a picture. Boxes are [y0, x0, y1, x1] in pixels of the picture.
 
 const SVG = "http://www.w3.org/2000/svg";
+const NOTE = "#b01818";
 const LABEL = 13;  // Pixels of the screen.
 
 export function element(name, attributes = {}, text = "") {
@@ -10,11 +11,11 @@ export function element(name, attributes = {}, text = "") {
   return made;
 }
 
-// What a view shows: {size: [height, width], boxes: [{box, color, label, dashed, faint}]}. Drawn again by `redraw`.
+// What a view shows: {size: [height, width], boxes: [{box, color, label, dashed, faint}], note}; `redraw` draws it again.
 const shown = new Map();
 
-export function draw(view, size, boxes) {
-  shown.set(view, {size, boxes});
+export function draw(view, size, boxes, note = "") {
+  shown.set(view, {size, boxes, note});
   redrawView(view);
 }
 
@@ -23,12 +24,13 @@ export function redraw() {
 }
 
 function redrawView(view) {
-  const {size: [height, width], boxes} = shown.get(view);
+  const {size: [height, width], boxes, note} = shown.get(view);
   const svg = view.querySelector("svg");
   const scale = width / (view.clientWidth || width);  // Pixels of the picture in one of the screen.
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.replaceChildren();
   const taken = [];
+  if (note) tag(svg, [0, 0, 0, 0], NOTE, note, scale, [height, width], taken);
   for (const {box: [top, left, bottom, right], color, label, dashed, faint} of boxes) {
     const group = element("g", faint ? {class: "faint"} : {});
     const place = {x: left, y: top, width: Math.max(right - left, 0), height: Math.max(bottom - top, 0)};

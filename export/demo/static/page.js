@@ -110,8 +110,8 @@ function showAnswer() {
     answer[`${role}_boxes`].forEach((box, number) => {
       boxes.push({box, color, label: answer[`${role}_scores`][number].toFixed(2), dashed: !found});
     });
-  draw(byId("answer-view"), picture.size, boxes);
   const told = probability === null ? "" : ` (${probability.toFixed(2)})`;
+  draw(byId("answer-view"), picture.size, boxes, found ? "" : `not found${told}`);
   const where = (role) => paragraph(role, `${role}: ` + answer[`${role}_boxes`].map(
     (box, number) => `[${box.map((value) => value.toFixed(0)).join(", ")}] ${answer[`${role}_scores`][number].toFixed(2)}`,
   ).join("; "));
