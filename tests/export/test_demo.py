@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ import pytest
 import tiny_data
 from aiohttp import test_utils
 from PIL import Image
+from server_process import serving
 
 from dsg_tf import load_model
 from dsg_tf.drawing import answer_pictures
@@ -159,6 +161,24 @@ def test_a_server_that_is_not_there_is_a_sentence():
     assert view.flag == ("--server=localhost:1", "--model_name=other")
     ((status, content),) = visit(view, ("POST", "/pictures", PHOTO))
     assert status == 502 and content["error"].startswith("UNAVAILABLE: ")
+
+
+@pytest.mark.process
+def test_a_server_answers_as_the_model_that_it_serves(view, exported, tmp_path):
+    shutil.copytree(exported, tmp_path / "versions" / "1")
+    requests = [("POST", "/pictures", PHOTO), question(TEXT), question("zebra left of a disc")]
+    expected = visit(view, *requests)
+    with serving(tmp_path / "versions") as server:
+        found = visit(views.OfServer(server.address, "dsg"), *requests, ("POST", "/pictures", PHOTO[:600]))
+    for (status, content), (same_status, other) in zip(found, expected):
+        assert status == same_status and content.keys() == other.keys()
+    assert found[1][1]["understood"] == expected[1][1]["understood"] and found[2] == expected[2]
+    np.testing.assert_allclose(found[1][1]["subject_boxes"], expected[1][1]["subject_boxes"], atol=0.02)
+    relations = found[0][1]["graph"]["relations"]  # As many as it was exported for.
+    assert [row["relation"] for row in relations] == [
+        row["relation"] for row in expected[0][1]["graph"]["relations"][:5]
+    ]
+    assert found[3] == (400, {"error": "Is damaged."})
 
 
 @pytest.mark.process
