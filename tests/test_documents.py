@@ -34,6 +34,7 @@ MODULES = {
     "export.export_saved_model": "export.export_saved_model",
     "export.serve": "export.serve",
     "export.client": "export.client",
+    "export.demo": "export.demo.command",
 }
 
 

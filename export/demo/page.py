@@ -26,7 +26,8 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
-_PLACE = re.compile(r"image \d+ of the batch |the picture: ")
+# How models and servers call the one picture that the page is about.
+_IS, _NAME = re.compile(r"(?:image \d+ of the batch|the picture:) (?=is |has )"), re.compile(r"^the picture: ")
 _Result = TypeVar("_Result")
 
 
@@ -183,5 +184,5 @@ async def _drawn(draw: Callable[[], Image.Image]) -> web.Response:
 
 def _sentence(error: Exception) -> str:
     """As a sentence with a capital and an end."""
-    text = _PLACE.sub("", error_sentences.sentence(error))
+    text = _NAME.sub("", _IS.sub("the picture ", error_sentences.sentence(error)))
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?", "!")) else ".")

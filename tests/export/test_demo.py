@@ -1,25 +1,18 @@
 """The page's server: pictures in, answers and pictures out, and errors as sentences."""
 
-import asyncio
 import io
-import json
-import shutil
-import subprocess
-import sys
-import threading
 
 import commands
 import numpy as np
 import pytest
 import tiny_data
-from aiohttp import test_utils
+from demo_visits import question, visit
 from PIL import Image
-from server_process import serving
 
 from dsg_tf import load_model
 from dsg_tf.drawing import answer_pictures
 from dsg_tf.predict.answers import LabelledGraph
-from export.demo import examples, page, pictures, views
+from export.demo import examples, pictures, views
 
 PHOTO = tiny_data.draw("test", 0).image
 TEXT = "a red thing left of the blue disc"
@@ -28,29 +21,6 @@ TEXT = "a red thing left of the blue disc"
 @pytest.fixture(scope="module")
 def view(model_dir):
     return views.OfModel(model_dir)
-
-
-def visit(view, *requests):
-    """The answers (status, content) to requests, (method, path, body) or functions of the answers before, in turn."""
-
-    async def talk():
-        async with test_utils.TestClient(test_utils.TestServer(page.application(view))) as client:
-            found = []
-            for request in requests:
-                method, path, body = request(found) if callable(request) else request
-                async with client.request(method, path, data=body) as response:
-                    content = await response.read()
-                    is_json = response.content_type == "application/json"
-                    found.append((response.status, json.loads(content) if is_json else content))
-                    assert response.headers["Content-Security-Policy"].startswith("default-src 'self';")
-            return found
-
-    return asyncio.run(talk())
-
-
-def question(text, rest="questions"):
-    """About the picture that came first."""
-    return lambda found: ("POST", f"/pictures/{found[0][1]['key']}/{rest}", json.dumps({"text": text}))
 
 
 def test_a_picture_is_looked_at_asked_about_and_drawn(view, model_dir):
@@ -156,46 +126,25 @@ def test_questions_hold_by_the_graph_but_for_the_last():
     assert examples.questions(none) == []
 
 
+def test_a_picture_is_called_a_picture(view, monkeypatch):
+    for told, sentence in (
+        ("the picture: is damaged", "The picture is damaged."),
+        ("image 0 of the batch is damaged", "The picture is damaged."),
+        ("the picture: not a JPEG or PNG image: what?", "Not a JPEG or PNG image: what?"),
+    ):
+
+        def refuse(image, told=told):
+            raise ValueError(told)
+
+        monkeypatch.setattr(view, "encode", refuse)
+        assert visit(view, ("POST", "/pictures", PHOTO)) == [(400, {"error": sentence})]
+
+
 def test_a_server_that_is_not_there_is_a_sentence():
     view = views.OfServer("localhost:1", "other")
     assert view.flag == ("--server=localhost:1", "--model_name=other")
     ((status, content),) = visit(view, ("POST", "/pictures", PHOTO))
     assert status == 502 and content["error"].startswith("UNAVAILABLE: ")
-
-
-@pytest.mark.process
-def test_a_server_answers_as_the_model_that_it_serves(view, exported, tmp_path):
-    shutil.copytree(exported, tmp_path / "versions" / "1")
-    requests = [("POST", "/pictures", PHOTO), question(TEXT), question("zebra left of a disc")]
-    expected = visit(view, *requests)
-    with serving(tmp_path / "versions") as server:
-        found = visit(views.OfServer(server.address, "dsg"), *requests, ("POST", "/pictures", PHOTO[:600]))
-    for (status, content), (same_status, other) in zip(found, expected):
-        assert status == same_status and content.keys() == other.keys()
-    assert found[1][1]["understood"] == expected[1][1]["understood"] and found[2] == expected[2]
-    np.testing.assert_allclose(found[1][1]["subject_boxes"], expected[1][1]["subject_boxes"], atol=0.02)
-    relations = found[0][1]["graph"]["relations"]  # As many as it was exported for.
-    assert [row["relation"] for row in relations] == [
-        row["relation"] for row in expected[0][1]["graph"]["relations"][:5]
-    ]
-    assert found[3] == (400, {"error": "Is damaged."})
-
-
-@pytest.mark.process
-def test_the_command_serves_until_it_is_stopped(model_dir):
-    command = [sys.executable, "-m", "export.demo", f"--model={model_dir}", "--port=0"]
-    with subprocess.Popen(
-        command, env=commands.ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        timer = threading.Timer(120, process.kill)
-        timer.start()
-        try:
-            line = process.stdout.readline()
-            assert line.startswith("http://127.0.0.1:") and ":0/" not in line, (line, process.stderr.read())
-        finally:
-            process.terminate()
-            timer.cancel()
-        assert process.wait(30) == 0 and process.stderr.read() == ""
 
 
 @pytest.mark.process

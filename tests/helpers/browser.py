@@ -6,9 +6,14 @@ import contextlib
 import importlib.util
 import json
 import shutil
+import subprocess
+import sys
 import tempfile
+import threading
 import urllib.parse
 from collections.abc import Iterator
+
+from paths import ROOT
 
 FLAGS = (
     "--headless=new",
@@ -64,6 +69,48 @@ def requests(driver) -> list[urllib.parse.SplitResult]:
             if address.scheme not in ("data", "blob", "chrome"):
                 found.append(address)
     return found
+
+
+def as_high_as_its_page(driver) -> None:
+    """Makes the window so high that nothing has to be scrolled."""
+    width, height = driver.execute_script("return [innerWidth, document.documentElement.scrollHeight]")
+    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+
+@contextlib.contextmanager
+def demo() -> Iterator[str]:
+    """Yields the address of a running `dsg-demo` with the model at hand."""
+    command = [sys.executable, "-m", "export.demo", "--port=0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        timer = threading.Timer(120, process.kill)
+        timer.start()
+        line = process.stdout.readline()
+        timer.cancel()
+        try:
+            yield line.split()[0]
+        finally:
+            process.terminate()
+
+
+class Visitor:
+    """Someone at the page of `dsg-demo`."""
+
+    def __init__(self, driver, address: str):
+        self.driver = driver
+        driver.get(address)
+        self.wait("#examples img")
+
+    def find(self, selector: str) -> list:
+        return self.driver.find_elements("css selector", selector)
+
+    def wait(self, selector: str, text: str = ""):
+        """The first visible element with `text`."""
+        from selenium.common.exceptions import StaleElementReferenceException
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        shown = lambda _: [some for some in self.find(selector) if text in some.text and some.is_displayed()]
+        return WebDriverWait(self.driver, 60, ignored_exceptions=[StaleElementReferenceException]).until(shown)[0]
 
 
 def _chromium() -> str | None:

@@ -5,12 +5,8 @@ import contextlib
 import io
 import json
 import shlex
-import subprocess
-import sys
-import threading
 
 import browser
-import commands
 import pytest
 from PIL import Image
 
@@ -19,7 +15,6 @@ from export.demo import examples
 if browser.missing():
     pytest.skip(browser.missing(), allow_module_level=True)
 
-from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -41,14 +36,8 @@ document.body.dispatchEvent(event);
 @pytest.fixture(scope="module")
 def address():
     """Of the page of the model at hand."""
-    command = [sys.executable, "-m", "export.demo", "--port=0"]
-    with subprocess.Popen(command, env=commands.ENVIRONMENT, stdout=subprocess.PIPE, text=True) as process:
-        timer = threading.Timer(120, process.kill)
-        timer.start()
-        line = process.stdout.readline()
-        timer.cancel()
-        yield line.split()[0]
-        process.terminate()
+    with browser.demo() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -61,21 +50,8 @@ def files(tmp_path_factory):
     return folder
 
 
-class Visitor:
+class Visitor(browser.Visitor):
     """Someone at the page."""
-
-    def __init__(self, driver, address):
-        self.driver = driver
-        driver.get(address)
-        self.wait("#examples img")
-
-    def find(self, selector):
-        return self.driver.find_elements(By.CSS_SELECTOR, selector)
-
-    def wait(self, selector, text=""):
-        """The first visible element with `text`."""
-        shown = lambda _: [some for some in self.find(selector) if text in some.text and some.is_displayed()]
-        return WebDriverWait(self.driver, 60, ignored_exceptions=[StaleElementReferenceException]).until(shown)[0]
 
     def show(self, path):
         before = self.driver.execute_script("return document.querySelector('#answer-view img').src")
