@@ -118,11 +118,7 @@ def load_model(model_dir: str, precision: str = ""):
     packed = _packed(model_dir)
     model = build.build_model(config, len(vocabulary.entities), len(vocabulary.relations))
     # Not before: a training that goes on meanwhile removes its old checkpoints.
-    path = packed or newest(checkpoint_dir(model_dir))
-    if path is None:
-        raise FileNotFoundError(
-            f"{checkpoint_dir(model_dir)} holds no checkpoint yet: let train.py run until it writes one"
-        )
+    path = packed or _last(model_dir)
     stored = dict(tf.train.list_variables(path))
     items = _items(model, stored)
     target = tf.train.Checkpoint(**items)
@@ -134,6 +130,27 @@ def load_model(model_dir: str, precision: str = ""):
         items["average"].copy_to_variables()
     # Not a variable of its own, which under a distribution strategy would be one for each device.
     return model, config, vocabulary, int(tf.train.load_variable(path, "step/.ATTRIBUTES/VARIABLE_VALUE"))
+
+
+def prefix_of(model_dir: str) -> str:
+    """The prefix of the weights that `load_model` would read.
+
+    Raises:
+      FileNotFoundError: there is no checkpoint yet.
+      ValueError: none can be read.
+    """
+    model_dir = config_lib.find(model_dir)
+    return _packed(model_dir) or _last(model_dir)
+
+
+def _last(model_dir: str) -> str:
+    """The prefix of the last checkpoint of a training."""
+    path = newest(checkpoint_dir(model_dir))
+    if path is None:
+        raise FileNotFoundError(
+            f"{checkpoint_dir(model_dir)} holds no checkpoint yet: let train.py run until it writes one"
+        )
+    return path
 
 
 def _packed(model_dir: str) -> str | None:

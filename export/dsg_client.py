@@ -14,7 +14,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from dsg_tf.data.queries import Query
 from dsg_tf.data.roles import QUERY_PARTS
 from dsg_tf.data.scene import Vocabulary
-from dsg_tf.predict import answers, asked
+from dsg_tf.predict import answers, asked, graphs
 from dsg_tf.process import error_sentences
 from dsg_tf.words.aliases import Aliases, for_vocabulary
 from dsg_tf.words.words import Words
@@ -187,21 +187,7 @@ class DSGClient:
     def scene_graph(self, image: bytes) -> answers.LabelledGraph:
         """What is in the image, and how it stands to each other."""
         found = self.call("scene_graph", {"image": np.array([image], object)})
-        found = {name: value[0] for name, value in found.items()}
-        valid = np.flatnonzero(found["valid"])
-        number = {int(box): k for k, box in enumerate(valid)}
-        kept = [k for k, score in enumerate(found["relation_score"]) if score > 0]  # Fewer pairs than K leave zeros.
-        relations = [
-            (number[found["relation_subject"][k]], found["relation"][k].decode(), number[found["relation_object"][k]])
-            for k in kept
-        ]
-        return answers.LabelledGraph(
-            found["boxes"][valid],
-            [name.decode() for name in found["entity"][valid]],
-            found["entity_score"][valid],
-            relations,
-            found["relation_score"][kept],
-        )
+        return graphs.of_signature({name: value[0] for name, value in found.items()})
 
     def words(self) -> Vocabulary:
         """The names that queries may be made of.

@@ -14,6 +14,8 @@ import os
 
 from absl import flags
 
+from dsg_tf import config as config_lib
+from dsg_tf.predict import loading
 from dsg_tf.process import command
 
 FLAGS = flags.FLAGS
@@ -68,6 +70,13 @@ def run() -> None:
 
 
 def main() -> None:
+    trained = os.path.exists(os.path.join(config_lib.find(FLAGS.model_dir), config_lib.CONFIG_FILE))
+    if trained and loading.exported_version(FLAGS.model_dir) is None:
+        name = os.path.basename(os.path.normpath(FLAGS.model_dir))
+        raise ValueError(
+            f"--model_dir={FLAGS.model_dir} holds a trained model, and what is served are versions of an export: write "
+            f"them with python -m export.export_saved_model --model_dir={FLAGS.model_dir} --output_dir=exported/{name}"
+        )
     if not os.path.isdir(FLAGS.model_dir):
         raise FileNotFoundError(f"--model_dir={FLAGS.model_dir} is not there")
     if FLAGS.memory_mib < 2 * FLAGS.max_message_mib:

@@ -12,7 +12,7 @@ import re
 
 import documented_commands
 import pytest
-from absl import flags
+from absl import app, flags
 from documented_commands import PROGRAMS, Command
 from paths import ROOT
 
@@ -35,9 +35,8 @@ MODULES = {
     "export.export_saved_model": "export.export_saved_model",
     "export.serve": "export.serve",
     "export.client": "export.client",
+    "export.demo": "export.demo.command",
 }
-# Of those that take one argument without a name.
-POSITIONAL = ("dsg_tf.inspect.command",)
 
 
 def setup_cfg() -> configparser.ConfigParser:
@@ -63,12 +62,15 @@ def define_flags_of(module_name: str):
     return getattr(module, "define_flags", config_lib.define_flags)
 
 
-def parsed(define, arguments, unnamed: int = 0) -> flags.FlagValues:
+def parsed(define, arguments, take_arguments=None) -> flags.FlagValues:
     values = flags.FlagValues()
     define(values)
     flags.DEFINE_boolean("debug", False, "", flag_values=values)
     _, *rest = values(["program", *arguments])
-    assert len(rest) <= unnamed, f"unexpected arguments {rest}"
+    if take_arguments:
+        take_arguments(rest, values)
+        return values
+    assert not rest, f"unexpected arguments {rest}"
     return values
 
 
@@ -96,7 +98,8 @@ def check_ours(command: Command) -> None:
     if "--help" in command.arguments:
         return
     module = module_of(command.program)
-    values = parsed(define_flags_of(module), command.arguments, unnamed=module in POSITIONAL)
+    take_arguments = getattr(importlib.import_module(module), "take_arguments", None)
+    values = parsed(define_flags_of(module), command.arguments, take_arguments)
     if "loss_weights" in values:
         config = config_lib.from_flags(values)
         for model in values.models if "models" in values else []:
@@ -177,7 +180,7 @@ def test_wrong_commands_are_found(monkeypatch):
         "pytest tests/no_such_folder",
         "mkdocs deploy",
     ):
-        with pytest.raises((flags.Error, ValueError, AssertionError, OSError)):
+        with pytest.raises((flags.Error, app.UsageError, ValueError, AssertionError, OSError)):
             check(Command.parse(text))
 
 

@@ -28,8 +28,29 @@ def test_a_model_of_the_program_is_found_until_there_is_one_of_the_same_name(nam
     assert model_dirs.find(name) == model_dirs.results_dir(name) == name
 
 
+@pytest.mark.parametrize("name, place", [("inside", "package/models/inside"), ("beside/", "models_of_checkout/beside")])
+def test_its_name_alone_is_enough(name, place, program):
+    assert model_dirs.find(name) == str(program / place)
+    assert model_dirs.results_dir(name) == f"runs/models/{name.rstrip('/')}"
+    (program / "work" / "models" / name).mkdir(parents=True)  # One's own of this name.
+    assert model_dirs.find(name) == f"models/{name.rstrip('/')}"
+    (program / "work" / name).mkdir()
+    assert model_dirs.find(name) == name
+
+
+def test_a_checkpoint_with_the_name_of_a_model_is_the_checkpoint(program):
+    (program / "work" / "inside.index").touch()
+    assert model_dirs.find("inside") == "inside"
+
+
+def test_the_whole_models_at_hand_are_listed(program):
+    assert model_dirs.at_hand() == []  # Weights alone.
+    (program / "models_of_checkout" / "beside" / "config.json").touch()
+    assert model_dirs.at_hand() == ["beside"]
+
+
 @pytest.mark.parametrize(
-    "name", ["models/other", "runs/inside", "inside", "models", "a/models/inside", "/models/inside"]
+    "name", ["models/other", "runs/inside", "other", "models", "a/models/inside", "/models/inside", ".", ".."]
 )
 def test_other_names_are_paths(name, program):
     assert model_dirs.find(name) == model_dirs.results_dir(name) == name

@@ -128,6 +128,11 @@ def test_a_model_at_hand_is_found_by_its_name_and_nothing_is_written_beside_it(r
     assert exported.returncode == 0, exported.stderr
     assert (tmp_path / "exported" / "1" / "assets" / "vocabulary.json").exists()
     assert {path.name: path.stat().st_mtime_ns for path in place.iterdir()} == before
+    (tmp_path / "photo.png").write_bytes(tiny_data.draw("test", 0).image)
+    asked = run("dsg-ask", "--model=tiny", "photo.png", "red square left of a disc", "--json", "--output=answer.png")
+    assert asked.returncode == 0 and asked.stderr == "", asked.stderr
+    assert json.loads(asked.stdout)["understood"] == "red square; left of: left; disc: red disc, blue disc"
+    assert (tmp_path / "answer.png").stat().st_size > 1000
     shutil.copytree(place, tmp_path / "models" / "tiny")  # One's own goes before it.
     os.remove(tmp_path / "models" / "tiny" / "vocabulary.json")
     refused = run("dsg-eval", *flags)

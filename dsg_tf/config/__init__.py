@@ -2,7 +2,7 @@
 
 from dsg_tf.config.command_line import define_flags, from_flags
 from dsg_tf.config.loss_weights import LossWeights
-from dsg_tf.config.model_dirs import MODELS, WEIGHTS, find, is_packed, results_dir
+from dsg_tf.config.model_dirs import MODELS, WEIGHTS, at_hand, find, is_packed, results_dir
 from dsg_tf.config.settings import ATTENTION_MODELS, HIDDEN, SYSTEMS, Config
 from dsg_tf.config.store import CONFIG_FILE, load, save
 from dsg_tf.config.systems import for_system
@@ -16,6 +16,7 @@ __all__ = [
     "MODELS",
     "SYSTEMS",
     "WEIGHTS",
+    "at_hand",
     "define_flags",
     "find",
     "for_system",

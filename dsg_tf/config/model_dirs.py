@@ -13,13 +13,35 @@ _FOLDERS = (os.path.join(_PACKAGE, MODELS), os.path.join(os.path.dirname(_PACKAG
 
 
 def find(model_dir: str) -> str:
-    """The path of a model directory: the one that is named; where there is none, of `models/NAME` the program's own."""
+    """The path of a model directory: the one that is named; where there is none, of `models/NAME` the program's own.
+
+    `NAME` alone is `models/NAME`, too, if neither a directory nor a checkpoint has that name.
+    """
     folder, name = os.path.split(os.path.normpath(model_dir))
-    if folder == MODELS and not os.path.exists(model_dir):
-        for path in (os.path.join(folder, name) for folder in _FOLDERS):
-            if os.path.isdir(path):
-                return path
-    return model_dir
+    if os.path.exists(model_dir) or os.path.exists(f"{model_dir}.index"):
+        return model_dir
+    if not folder:
+        inside = os.path.join(MODELS, name)
+        return inside if os.path.isdir(inside) else _own(name) or model_dir
+    return folder == MODELS and _own(name) or model_dir
+
+
+def at_hand() -> list[str]:
+    """The names of the whole models that come with the program."""
+    found = {
+        name
+        for folder in _FOLDERS
+        if os.path.isdir(folder)
+        for name in os.listdir(folder)
+        if os.path.exists(os.path.join(folder, name, "config.json"))
+    }
+    return sorted(found)
+
+
+def _own(name: str) -> str | None:
+    """The path of the program's own model of that name; None: there is none."""
+    paths = (os.path.join(folder, name) for folder in _FOLDERS)
+    return next(filter(os.path.isdir, paths), None) if name not in ("", os.curdir, os.pardir) else None
 
 
 def is_packed(model_dir: str) -> bool:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 
 from absl import app, flags
 
@@ -34,7 +35,15 @@ def define_flags(values: flags.FlagValues) -> None:
 
 def run() -> None:
     """The command `python -m dsg_tf.inspect`, installed as `dsg-inspect`."""
-    command.run("inspect", define_flags, main, usage=__doc__, batches=lambda: False, positional="data_dir")
+    command.run("inspect", define_flags, main, usage=__doc__, batches=lambda: False, take_arguments=take_arguments)
+
+
+def take_arguments(arguments: Sequence[str], values: flags.FlagValues) -> None:
+    """The data set."""
+    if len(arguments) > 1 or any(argument.startswith("-") for argument in arguments):
+        raise app.UsageError(f"unexpected arguments: {list(arguments)}")
+    for argument in arguments:
+        values["data_dir"].parse(argument)
 
 
 def main() -> None:

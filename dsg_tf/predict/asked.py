@@ -83,10 +83,11 @@ def _chosen(outputs: Mapping[str, np.ndarray], role: str, rows: slice) -> np.nda
     return mask & (sure >= min(answers.FOUND, sure.max()))[:, np.newaxis]
 
 
-def pieces(questions: Sequence[Asked]) -> list[tuple[tuple[str, ...], ...]]:
-    """The triplets of all questions, one after another, in pieces of at most `AT_ONCE`."""
+def pieces(questions: Sequence[Asked], at_once: int | None = None) -> list[tuple[tuple[str, ...], ...]]:
+    """The triplets of all questions, one after another, in pieces of at most `at_once`; None: `AT_ONCE`."""
     triplets = [triplet for question in questions for triplet in question.triplets]
-    return [tuple(triplets[start : start + AT_ONCE]) for start in range(0, len(triplets), AT_ONCE)]
+    size = at_once or AT_ONCE
+    return [tuple(triplets[start : start + size]) for start in range(0, len(triplets), size)]
 
 
 def joined(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:

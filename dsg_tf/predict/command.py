@@ -1,7 +1,8 @@
-"""Answers the queries of a whole data set with an exported model, to JSON lines.
+"""Answers the queries of a whole data set with a model, to JSON lines.
 
   python -m dsg_tf.predict --saved_model=exported/clevr --data_dir=data/clevr_small --split=val --output_dir=predicted
   python -m dsg_tf.predict --saved_model=exported/mine --images=photos/ --queries=queries.json --output_dir=predicted
+  python -m dsg_tf.predict --model=clevr --images=photos/ --queries=queries.json --output_dir=predicted
 
 queries.json is {"photo.jpg": ["person, riding, horse", ...], ...}; queries.jsonl has such an object on every line.
 Run the same command again to go on after a kill. With --runner, Apache Beam does the work, past one machine.
@@ -18,7 +19,7 @@ from typing import Any
 
 from absl import app, flags
 
-from dsg_tf.predict import summary
+from dsg_tf.predict import loading, summary
 from dsg_tf.process import beam, command
 
 FLAGS = flags.FLAGS
@@ -32,7 +33,8 @@ def define_flags(values: flags.FlagValues) -> None:
     def string(name, text, required=False):
         flags.DEFINE_string(name, None, text, required=required, flag_values=values)
 
-    string("saved_model", "exported model, or the directory of its versions: the newest is taken", required=True)
+    string("saved_model", "exported model, or the directory of its versions: the newest is taken")
+    string("model", "in place of it any model: the name of one at hand, a model directory, or an export")
     string("output_dir", "where the predictions go", required=True)
     string("data_dir", "prepared data set, with --split")
     string("split", "the split to predict")
@@ -70,7 +72,8 @@ def predict(values: flags.FlagValues) -> dict[str, Any]:
     if (len(prepared), len(folder)) not in ((2, 0), (0, 2)):
         given = ", ".join(f"--{name}" for name in prepared + folder) or "none of them"
         raise app.UsageError(f"either --data_dir and --split or --images and --queries are needed; given: {given}")
-    for name in ("saved_model", *prepared[:1], *folder):
+    model = _model(values)
+    for name in (*prepared[:1], *folder):
         if not os.path.exists(values[name].value):
             raise FileNotFoundError(f"--{name}={values[name].value} is not there")
     runner = beam.from_flags(values)
@@ -84,10 +87,23 @@ def predict(values: flags.FlagValues) -> dict[str, Any]:
         requests = ImageFolder.load(values.images, values.queries)
     return shards.predict(
         requests,
-        values.saved_model,
+        model,
         values.output_dir,
         batch_size=values.batch_size,
         num_shards=values.num_shards,
         strict=values.strict,
         beam=runner,
     )
+
+
+def _model(values: flags.FlagValues) -> str:
+    """The directory of the model that the flags name."""
+    given = [name for name in ("saved_model", "model") if values[name].value is not None]
+    if len(given) != 1:
+        told = " ".join(f"--{name}={values[name].value}" for name in given) or "neither"
+        raise app.UsageError(f"either --saved_model or --model is needed; given: {told}")
+    if given == ["model"]:
+        return loading.find(values.model)
+    if not os.path.exists(values.saved_model):
+        raise FileNotFoundError(f"--saved_model={values.saved_model} is not there")
+    return loading.newest_version(values.saved_model)

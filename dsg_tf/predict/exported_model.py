@@ -1,76 +1,41 @@
-"""An exported model, asked about batches of images; what is wrong with one image or query stays with it."""
+"""An exported model, asked about batches of images."""
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import json
 import os
 import re
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from dsg_tf.data.queries import Query
 from dsg_tf.data.roles import QUERY_PARTS
 from dsg_tf.data.scene import Vocabulary
-from dsg_tf.predict import answers, asked
-from dsg_tf.predict.requests import Request
-from dsg_tf.process import error_sentences, files
-from dsg_tf.words import aliases
-from dsg_tf.words.refusals import NotUnderstood
+from dsg_tf.predict import answers, asked, graphs
+from dsg_tf.predict.image_model import RELATIONS, EncodedImage, ImageModel, Refused
+from dsg_tf.process import error_sentences
+from dsg_tf.words import aliases as alias_lib
+from dsg_tf.words.aliases import Aliases
 from dsg_tf.words.words import Words
 
 _PADDING = ("", "", "")
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
 
 
-@dataclasses.dataclass(frozen=True)
-class Failure:
-    """Why an image or a query has no answer; `kind` is "missing_image", "bad_image" or "bad_query"."""
-
-    kind: str
-    message: str
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"error": dataclasses.asdict(self)}
-
-
-@dataclasses.dataclass(frozen=True)
-class _Asked:
-    """What `encode` told about an image, and the questions that `answer` is to be asked about it."""
-
-    state: dict[str, np.ndarray]
-    questions: Sequence[asked.Asked]
-
-
-def newest_version(path: str) -> str:
-    """`path`, or its sub-directory with the largest number where it holds versions as TF Serving takes them.
-
-    Raises:
-      FileNotFoundError: there is no exported model.
-    """
-    if os.path.exists(os.path.join(path, "saved_model.pb")):
-        return path
-    names = os.listdir(path) if os.path.isdir(path) else []
-    versions = [
-        name for name in names if files.is_version(name) and os.path.exists(os.path.join(path, name, "saved_model.pb"))
-    ]
-    if not versions:
-        raise FileNotFoundError(
-            f"--saved_model={path} has no saved_model.pb, nor versions 1/, 2/ ... with one: write "
-            "it with python -m export.export_saved_model"
-        )
-    return os.path.join(path, max(versions, key=int))
-
-
-class ExportedModel:
+class ExportedModel(ImageModel):
     """The signatures `encode` and `answer` of a directory that `export_saved_model` wrote."""
 
-    def __init__(self, path: str):
-        """Raises ValueError where the directory holds something else."""
+    def __init__(self, path: str, aliases: Aliases | None = None):
+        """Loads it.
+
+        Args:
+          path: of the version.
+          aliases: other words that come before those of the model and of the program.
+
+        Raises:
+          ValueError: the directory holds something else.
+        """
         self._model = tf.saved_model.load(path)  # Kept: the signatures alone do not hold the weights.
         missing = {"encode", "answer"}.difference(self._model.signatures)
         if missing:
@@ -79,75 +44,22 @@ class ExportedModel:
                 f"{', '.join(sorted(self._model.signatures)) or 'none'}"
             )
         self._encode, self._answer = self._model.signatures["encode"], self._model.signatures["answer"]
-        self._words = _words(path)
+        self.words = _words(path, aliases)
 
-    def lines(self, requests: Sequence[Request]) -> list[dict[str, Any]]:
-        """What is known about each of a batch of images, for JSON.
+    def encode(self, images: Sequence[bytes]) -> list[EncodedImage]:
+        with _refusing():
+            found = {name: value.numpy() for name, value in self._encode(image=tf.constant(images)).items()}
+        return [
+            EncodedImage(image, {name: value[row] for name, value in found.items()}) for row, image in enumerate(images)
+        ]
 
-        Returns:
-          `{"image": id, "answers": [...]}` with an answer per query, in order; or `{"image": id, "error": {"kind",
-          "message"}}`. An answer is `Answer.as_dict()`, or `{"query": its text, "error": ...}`.
-        """
-        images = [request.image for request in requests if request.image is not None]
-        states = iter(_each(self._encode_images, images, "bad_image"))
-        lines: list[dict[str, Any]] = []
-        seen: list[_Asked] = []
-        read = [[self._read(query) for query in request.queries] for request in requests]
-        for request, questions in zip(requests, read):
-            state = Failure("missing_image", request.missing) if request.image is None else next(states)
-            line: dict[str, Any] = {"image": request.image_id}
-            if isinstance(state, Failure):
-                line |= state.as_dict()
-            else:
-                seen.append(_Asked(state, [some for some in questions if isinstance(some, asked.Asked)]))
-            lines.append(line)
-        answered = zip(seen, _each(self._answer_images, seen, "bad_query"))
-        for request, questions, line in zip(requests, read, lines):
-            if "error" not in line:
-                line["answers"] = self._in_order(request, questions, *next(answered))
-        return lines
-
-    def _read(self, query: Query) -> asked.Asked | Failure:
-        """What a query asks for; without a vocabulary its three parts, which the model compares with its names."""
-        if self._words is None:
-            return Failure("bad_query", query.problem) if query.problem else asked.Asked.exact(query)
-        try:
-            return asked.Asked.of_question(self._words.read(query), self._words.vocabulary)
-        except NotUnderstood as error:
-            return Failure("bad_query", str(error))
-
-    def _in_order(
-        self,
-        request: Request,
-        questions: Sequence[asked.Asked | Failure],
-        seen: _Asked,
-        answered: list[answers.Answer] | Failure,
-    ) -> list[dict[str, Any]]:
-        """The answers, with what is wrong with the other queries among them."""
-        whole: Sequence[answers.Answer | Failure]
-        if isinstance(answered, Failure):  # Of some query of this image: each is asked alone to find out which.
-            whole = _each(lambda some: self._answer_images([_Asked(seen.state, some)])[0], seen.questions, "bad_query")
-        else:
-            whole = answered
-        remaining, result = iter(whole), []
-        for query, question in zip(request.queries, questions):
-            answer = question if isinstance(question, Failure) else next(remaining)
-            if isinstance(answer, Failure):
-                result.append({"query": query.text, **answer.as_dict()})
-            else:
-                result.append(answer.as_dict())
-        return result
-
-    def _encode_images(self, images: Sequence[bytes]) -> list[dict[str, np.ndarray]]:
-        """What `answer` needs of each image."""
-        found = {name: value.numpy() for name, value in self._encode(image=tf.constant(images)).items()}
-        return [{name: value[i] for name, value in found.items()} for i in range(len(images))]
-
-    def _answer_images(self, seen: Sequence[_Asked]) -> list[list[answers.Answer]]:
-        """The answers to the questions about each image; all are asked together, those with fewer triplets padded."""
-        state = {name: tf.constant(np.stack([image.state[name] for image in seen])) for name in seen[0].state}
-        pieces = [asked.pieces(image.questions) for image in seen]
-        found: list[list[dict[str, np.ndarray]]] = [[] for _ in seen]
+    def ask(
+        self, images: Sequence[EncodedImage], questions: Sequence[Sequence[asked.Asked]]
+    ) -> list[list[answers.Answer]]:
+        """All images are asked together, those with fewer triplets padded."""
+        state = {name: tf.constant(np.stack([image.state[name] for image in images])) for name in images[0].state}
+        pieces = [asked.pieces(of_image) for of_image in questions]
+        found: list[list[dict[str, np.ndarray]]] = [[] for _ in images]
         for number in range(max(map(len, pieces))):
             some = [of_image[number] if number < len(of_image) else () for of_image in pieces]
             longest = max(map(len, some))
@@ -156,14 +68,22 @@ class ExportedModel:
                 part: tf.constant([[names[k].encode("utf-8", "replace") for names in triplets] for triplets in padded])
                 for k, part in enumerate(QUERY_PARTS)
             }
-            outputs = {name: value.numpy() for name, value in self._answer(**state, **words).items()}
+            with _refusing():
+                outputs = {name: value.numpy() for name, value in self._answer(**state, **words).items()}
             for i, triplets in enumerate(some):
                 if triplets:
                     found[i].append(_of_image(outputs, i, len(triplets)))
         return [
-            asked.read_all(image.questions, asked.joined(outputs)) if outputs else []
-            for image, outputs in zip(seen, found)
+            asked.read_all(of_image, asked.joined(outputs)) if outputs else []
+            for of_image, outputs in zip(questions, found)
         ]
+
+    def scene_graph(self, image: EncodedImage, relations: int = RELATIONS) -> answers.LabelledGraph:
+        """Those of the relations that the model was exported for."""
+        if "scene_graph" not in self._model.signatures:
+            raise ValueError("this export has no scene graphs: its system has no label heads")
+        found = self._model.signatures["scene_graph"](image=tf.constant([image.image]))
+        return graphs.of_signature({name: value[0].numpy() for name, value in found.items()}, relations)
 
 
 def _of_image(outputs: dict[str, np.ndarray], image: int, count: int) -> dict[str, np.ndarray]:
@@ -171,35 +91,27 @@ def _of_image(outputs: dict[str, np.ndarray], image: int, count: int) -> dict[st
     return {name: value[image] if name in asked.OF_BOXES else value[image, :count] for name, value in outputs.items()}
 
 
-def _words(path: str) -> Words | None:
+def _words(path: str, own: Aliases | None) -> Words | None:
     """The words of an exported model; None of one that does not have them."""
     file = os.path.join(path, "assets", "vocabulary.json")
     if not os.path.exists(file):
         return None
     with open(file, encoding="utf-8") as opened:
         vocabulary = Vocabulary(**{name: tuple(names) for name, names in json.load(opened).items()})
-    return Words(vocabulary, aliases.for_vocabulary(vocabulary, os.path.join(path, "assets.extra")))
+    others = alias_lib.for_vocabulary(vocabulary, os.path.join(path, "assets.extra"))
+    return Words(vocabulary, others if own is None else (own, *others))
 
 
-def _each(
-    function: Callable[[Sequence[_Item]], Sequence[_Result]], items: Sequence[_Item], kind: str
-) -> Sequence[_Result | Failure]:
-    """`function(items)`, a result for each; where it fails because of some items, those have a `Failure` each.
-
-    Halves are tried on their own, so that one bad item among many costs few calls.
-    """
-    if not items:
-        return []
+@contextlib.contextmanager
+def _refusing() -> Iterator[None]:
+    """Raises `Refused` with what the model says about an image or a query."""
     try:
-        return function(items)
+        yield
     except tf.errors.InvalidArgumentError as error:
         sentence = _sentence(error)
         if sentence is None:  # Not the data's fault.
             raise
-        if len(items) == 1:
-            return [Failure(kind, sentence)]
-    middle = len(items) // 2
-    return [*_each(function, items[:middle], kind), *_each(function, items[middle:], kind)]
+        raise Refused(sentence) from error
 
 
 def _sentence(error: tf.errors.InvalidArgumentError) -> str | None:

@@ -16,13 +16,12 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-import tensorflow as tf
-
-from dsg_tf.predict.exported_model import ExportedModel, newest_version
-from dsg_tf.predict.requests import ImageFolder, PreparedSplit, Request
+from dsg_tf.predict import loading
+from dsg_tf.predict.image_model import ImageModel, in_batches
+from dsg_tf.predict.requests import ImageFolder, PreparedSplit
 from dsg_tf.predict.summary import ERRORS_FILE, Counts, error_lines, error_rows, errors_of
 from dsg_tf.process import files, growing_file, workers
 from dsg_tf.process.beam import Beam
@@ -37,7 +36,7 @@ class _Shard:
 
     path: str
     requests: ImageFolder | PreparedSplit
-    saved_model: str
+    model: str
     batch_size: int
     strict: bool
     num_answered: int = 0
@@ -48,7 +47,7 @@ class _Shard:
 
 def predict(
     requests: ImageFolder | PreparedSplit,
-    saved_model: str,
+    model: str,
     output_dir: str,
     *,
     batch_size: int = 8,
@@ -60,7 +59,7 @@ def predict(
 
     Args:
       requests: images and queries.
-      saved_model: of `export_saved_model`: a version, or the directory of versions, of which the newest counts.
+      model: an export, a model directory or the name of a model at hand, see `loading.find`.
       output_dir: for these predictions alone.
       batch_size: images that the model sees at once; the predictions are the same with any.
       num_shards: files; one per 250 images if None.
@@ -76,12 +75,13 @@ def predict(
         the input does not fit, or an error and `strict`.
       FileNotFoundError: there is no model.
     """
-    saved_model = newest_version(saved_model)
+    path = loading.find(model)
+    kind = "saved_model" if loading.is_export(path) else "model"
     num_shards = num_shards or -(-len(requests) // workers.IMAGES_PER_SHARD)
     if num_shards > len(requests):
         raise ValueError(f"--num_shards={num_shards} are too many for {len(requests)} images")
     settings = {
-        "saved_model": _fingerprint(saved_model),
+        kind: loading.fingerprint(path),
         **requests.source,
         "num_images": len(requests),
         "num_shards": num_shards,
@@ -90,7 +90,7 @@ def predict(
         _refuse_others(output_dir, settings)  # First, so that no lock is left where there is something else.
     with files.held(output_dir):
         _claim(output_dir, settings)
-        summary = _predict(requests, saved_model, output_dir, settings, batch_size, strict, beam or workers.Local(1))
+        summary = _predict(requests, path, output_dir, settings, batch_size, strict, beam or workers.Local(1))
     _refuse_errors(strict, ((kind, entry["first"][0]) for kind, entry in summary["errors"].items()))
     if summary["errors"] and not summary["num_answered_images"]:
         raise ValueError("\n".join(["nothing could be answered:", *error_lines(summary["errors"])]))
@@ -99,7 +99,7 @@ def predict(
 
 def _predict(
     requests: ImageFolder | PreparedSplit,
-    saved_model: str,
+    model: str,
     output_dir: str,
     settings: dict[str, Any],
     batch_size: int,
@@ -112,7 +112,7 @@ def _predict(
         _Shard(
             os.path.join(output_dir, f"predictions-{i:05d}-of-{num_shards:05d}.jsonl"),
             requests.part(*workers.images_of(i, num_shards, len(requests))),
-            saved_model,
+            model,
             batch_size,
             strict,
         )
@@ -129,15 +129,15 @@ def _predict(
         start = time.perf_counter()
         left = sum(map(len, to_do))
         runner.run(_write_shard, to_do, "predictions" if left == len(requests) else "predictions, the rest")
-        _write_summary(shards, settings, saved_model, left, time.perf_counter() - start)
+        _write_summary(shards, settings, model, left, time.perf_counter() - start)
     with open(os.path.join(output_dir, SUMMARY_FILE), encoding="utf-8") as file:
         return json.load(file)
 
 
 def _write_shard(shard: _Shard) -> None:
-    model = _load(shard.saved_model)
+    model = _load(shard.model)
     with growing_file.growing(shard.path, shard.batch_size) as file:
-        for batch in _batches(shard.requests.part(file.num_lines, len(shard.requests)), shard.batch_size):
+        for batch in in_batches(shard.requests.part(file.num_lines, len(shard.requests)), shard.batch_size):
             lines = model.lines(batch)
             for line in lines:
                 _refuse_errors(shard.strict, errors_of(line))
@@ -152,35 +152,15 @@ def _refuse_errors(strict: bool, errors: Iterable[tuple[str, str]]) -> None:
             raise ValueError(f"{kind}: {what} (--strict)")
 
 
-def _load(saved_model: str) -> ExportedModel:
+def _load(model: str) -> ImageModel:
     """Once a process: a worker writes many shards, and some of Beam's workers are threads."""
     with _LOADING:
-        return _loaded(saved_model)
+        return _loaded(model)
 
 
 @functools.lru_cache(maxsize=1)
-def _loaded(saved_model: str) -> ExportedModel:
-    return ExportedModel(saved_model)
-
-
-def _batches(requests: Iterable[Request], size: int) -> Iterator[list[Request]]:
-    batch = []
-    for request in requests:
-        batch.append(request)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def _fingerprint(saved_model: str) -> str:
-    """The version and a hash of the graph and the weights: the same wherever the model lies."""
-    try:
-        fingerprint = tf.saved_model.experimental.read_fingerprint(saved_model)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"--saved_model={saved_model} has no fingerprint.pb: it is not whole") from error
-    return f"{os.path.basename(saved_model)} {fingerprint.graph_def_program_hash}/{fingerprint.checkpoint_hash}"
+def _loaded(model: str) -> ImageModel:
+    return loading.load(model)
 
 
 def _claim(output_dir: str, settings: dict[str, object]) -> None:
@@ -224,7 +204,7 @@ def _refuse_others(output_dir: str, settings: dict[str, object]) -> None:
         )
 
 
-def _write_summary(shards: Sequence[_Shard], settings, saved_model: str, num_images: int, seconds: float) -> None:
+def _write_summary(shards: Sequence[_Shard], settings, model: str, num_images: int, seconds: float) -> None:
     counts, errors = Counts(), []
     for shard in shards:
         with open(shard.path, encoding="utf-8") as file:
@@ -238,7 +218,7 @@ def _write_summary(shards: Sequence[_Shard], settings, saved_model: str, num_ima
         os.path.join(output_dir, SUMMARY_FILE),
         {
             **settings,
-            "saved_model_path": os.path.abspath(saved_model),
+            f"{'saved_model' if loading.is_export(model) else 'model'}_path": os.path.abspath(model),
             **counts.as_dict(),
             "bytes": sum(os.path.getsize(shard.path) for shard in shards),
             "last_run": {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from absl import app, flags
 
@@ -21,7 +21,7 @@ def run(
     usage: str | None = None,
     batches: Callable[[], bool] = lambda: True,
     stoppable: bool = True,
-    positional: str | None = None,
+    take_arguments: Callable[[Sequence[str], flags.FlagValues], None] | None = None,
 ) -> None:
     """Runs a command, from its flags to the exit of the process.
 
@@ -32,7 +32,7 @@ def run(
       usage: what --help says of the command; by default the docstring of the module that runs.
       batches: whether it works on batches of images, see `environment.prepare`; called when the flags are there.
       stoppable: SIGTERM and Ctrl-C raise `stopping.Stopped` in `main`; else they do what `main` makes of them.
-      positional: the flag that one argument without a name is the value of.
+      take_arguments: gives flags the values of arguments without a flag; None: there are none.
     """
     of_libraries = set(FLAGS)
     define_flags(FLAGS)
@@ -45,11 +45,10 @@ def run(
         FLAGS.register_key_flag_for_module(sys.argv[0], FLAGS[flag])  # So that --help lists them, whoever defined them.
 
     def run_main(argv):
-        unexpected = argv[1:]
-        if positional and len(unexpected) == 1 and not unexpected[0].startswith("-"):
-            FLAGS[positional].parse(unexpected.pop())
-        if unexpected:
-            raise app.UsageError(f"unexpected arguments: {unexpected}")
+        if take_arguments is not None:
+            take_arguments(argv[1:], FLAGS)
+        elif len(argv) > 1:
+            raise app.UsageError(f"unexpected arguments: {argv[1:]}")
         environment.prepare(batches=batches(), debug=FLAGS.debug)
         if stoppable:
             stopping.install()

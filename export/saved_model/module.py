@@ -10,6 +10,7 @@ from dsg_tf import boxes as box_lib
 from dsg_tf.data.batches.network_input import Resize
 from dsg_tf.data.roles import ROLES
 from dsg_tf.data.scene import Vocabulary
+from dsg_tf.model.dsg import STATE
 from dsg_tf.model.heads import relation_probabilities
 from export.saved_model import checks, decoding
 from export.saved_model.words import Words
@@ -17,8 +18,6 @@ from export.saved_model.words import Words
 _STRINGS = tf.TensorSpec([None, None], tf.string)
 QUERY = {"subject": _STRINGS, "relation": _STRINGS, "object": _STRINGS}
 IMAGE = {"image": tf.TensorSpec([None], tf.string)}
-# What `answer` reads of what `encode` returns; TWO STEP answers from labels, all others from nodes (and pairs).
-STATE = ("nodes", "pairs", "valid", "entity_logits", "relation_logits")
 
 
 class ServingModule(tf.Module):

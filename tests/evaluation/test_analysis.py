@@ -211,7 +211,7 @@ def test_a_graph_without_boxes_is_empty():
     }
     graph = scene_graphs.read(outputs)
     assert len(graph.boxes) == len(graph.relations) == 0
-    assert graph.as_dict(tiny_data.VOCABULARY, np.ones(2)) == {"entities": [], "relations": []}
+    assert scene_graphs.as_dict(graph, tiny_data.VOCABULARY, np.ones(2)) == {"entities": [], "relations": []}
 
 
 @pytest.fixture(scope="module")

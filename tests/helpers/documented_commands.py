@@ -256,6 +256,11 @@ STAGES = (
             "--output_dir=predicted/mine",
             exit_code=3,
         ),
+        Run(
+            "python -m dsg_tf.predict --model=clevr --images=photos/ --queries=queries.json "
+            "--output_dir=predicted/clevr",
+            exit_code=3,
+        ),
     ),
     (
         Run("python eval.py --model_dir=runs/clevr_small_pairs --split=val --analyses=errors,oracles"),
@@ -272,6 +277,9 @@ CLIENTS = (
 NOT_RUN = {
     "pip install": "the tests run in what it makes; .ci/run begins with it",
     "pytest": "these are the tests",
+    "dsg-demo --model=clevr": "does not end; tests/slow/test_demo_process.py starts it",
+    "python docs/demo_pages.py": "needs a browser; tests/slow/test_demo_page.py looks at the same where one is",
+    "dsg-ask --model=clevr photo.png": "is there once it is installed; tests/test_wheel.py runs it so",
     "ruff ": ".ci/run runs it",
     "mkdocs ": ".ci/run runs it",
     "tensorboard --logdir=": "does not end; tests/compare/test_tensorboard_server.py starts it",
@@ -280,6 +288,8 @@ NOT_RUN = {
     "TF_ENABLE_ONEDNN_OPTS=0 python benchmarks/": "takes long and needs a machine of its own",
     "'TF_CONFIG=": "needs several machines; tests/slow/test_two_workers.py runs two workers on one",
     "python train.py --flagfile=configs/vrd_small.flags --init_checkpoint=PREFIX": "needs weights that are not here",
+    "python train.py --flagfile=configs/vg.flags --init_checkpoint=PREFIX": "needs weights that are not here",
+    "python train.py --flagfile=configs/coco_photos.flags": "needs photographs that are not here",
     "python train.py --flagfile=configs/vg.flags --model=dsg_no_sgl": "needs Visual Genome",
     **{
         f"python -m dsg_tf.data.prepare --format={name} --split=": "needs a download; tests/data/test_every_format.py "

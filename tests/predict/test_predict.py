@@ -282,6 +282,43 @@ def test_the_exit_code_tells_whether_all_has_an_answer(saved_model, photos, tmp_
     assert again.returncode == 0
 
 
+def test_a_checkpoint_answers_as_its_export(saved_model, model_dir, photos, tmp_path):
+    (photos / "test1.png").write_bytes(b"no image")
+    queries = {f"test{i}.png": [*QUERIES, "zebra, left, red disc"] for i in range(NUM_IMAGES)}
+    given = {"images": photos, "queries": asked(tmp_path / "queries.json", queries)}
+    for kind, size in (("one", 1), ("three", 3)):
+        run(model=model_dir, **given, output_dir=tmp_path / kind, batch_size=size)
+    run(saved_model=saved_model, **given, output_dir=tmp_path / "export")
+    assert_same(lines(tmp_path / "one"), lines(tmp_path / "three"))
+    for line, other in zip(lines(tmp_path / "one"), lines(tmp_path / "export")):
+        if "error" in line:
+            assert line["image"] == "test1.png" and "not a JPEG or PNG image" in line["error"]["message"]
+        else:
+            assert "unknown subject 'zebra'" in line["answers"].pop()["error"]["message"]
+            other["answers"].pop()
+            for answer, expected in zip(line["answers"], other["answers"]):
+                for role in ROLES:
+                    np.testing.assert_allclose(answer[f"{role}_scores"], expected[f"{role}_scores"], atol=1e-3)
+                    np.testing.assert_allclose(answer[f"{role}_boxes"], expected[f"{role}_boxes"], atol=0.05)
+    counted = summary(tmp_path / "one")
+    assert counted["model"].startswith(f"{os.path.basename(model_dir)} sha256:") and "saved_model" not in counted
+    assert counted["model_path"] == os.path.abspath(model_dir)
+    with pytest.raises(ValueError, match="holds other predictions: model was 'model sha256:.*, now None; saved_model"):
+        run(saved_model=saved_model, **given, output_dir=tmp_path / "one")
+    with pytest.raises(ValueError, match=r"bad_query: test0.png, .*'zebra'.*\(--strict\)"):
+        run(model=model_dir, **given, output_dir=tmp_path / "strict", strict=True)
+
+
+def test_either_an_export_or_any_model_is_named(saved_model, data_dir, tmp_path):
+    given = {"data_dir": data_dir, "split": "test", "output_dir": tmp_path / "out"}
+    with pytest.raises(app.UsageError, match="either --saved_model or --model is needed; given: neither"):
+        run(**given)
+    with pytest.raises(app.UsageError, match=f"given: --saved_model={saved_model} --model=clevr"):
+        run(**given, saved_model=saved_model, model="clevr")
+    with pytest.raises(FileNotFoundError, match="'celvr' is no model"):
+        run(**given, model="celvr")
+
+
 @contextlib.contextmanager
 def stuck_at(image: pathlib.Path):
     """Who reads the image waits, as for a writer of a pipe, until the function that this yields is called."""
@@ -366,7 +403,7 @@ def test_threads_of_one_process_load_the_model_once(monkeypatch):
         time.sleep(0.1)
         loaded.append(path)
 
-    monkeypatch.setattr(run_lib, "ExportedModel", load)
+    monkeypatch.setattr(run_lib.loading, "load", load)
     run_lib._loaded.cache_clear()
     threads = [threading.Thread(target=run_lib._load, args=("exported",)) for _ in range(4)]
     for thread in threads:

@@ -21,7 +21,7 @@ from paths import ROOT
 from PIL import Image
 
 AT_A_TIME = 2
-COPIED = ("configs", "dsg_tf", "export", "train.py", "eval.py", "setup.cfg")
+COPIED = ("configs", "dsg_tf", "export", "models", "train.py", "eval.py", "setup.cfg")
 QUERY = "red rubber cube, left, blue metal sphere"
 COLORS, SHAPES, MATERIALS = ("red", "blue"), ("cube", "sphere"), ("rubber", "metal")
 

@@ -9,24 +9,14 @@ from dsg_tf import boxes as box_lib
 from dsg_tf.data.scene import Vocabulary
 from dsg_tf.drawing import answer_pictures, canvas
 from dsg_tf.evaluation.analysis.samples import Sample
-from dsg_tf.evaluation.analysis.scene_graphs import SceneGraph
-from dsg_tf.predict.answers import LabelledGraph
+from dsg_tf.predict.graphs import SceneGraph
 
 BOXES_SHOWN = 5  # As in the paper's Figure 6.
 
 
 def scene_graph(sample: Sample, graph: SceneGraph, vocabulary: Vocabulary) -> Image.Image:
     """The most probable relations between boxes, over the image, and as a list of sentences beside it."""
-    return answer_pictures.draw_graph(
-        sample.image,
-        LabelledGraph(
-            graph.boxes,
-            [vocabulary.entities[k] for k in graph.entities],
-            graph.entity_scores,
-            [(i, vocabulary.relations[r], j) for i, r, j in graph.relations],
-            graph.scores,
-        ),
-    )
+    return answer_pictures.draw_graph(sample.image, graph.labelled(vocabulary))
 
 
 def attention(sample: Sample) -> Image.Image:

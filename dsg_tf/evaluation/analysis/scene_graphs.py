@@ -1,13 +1,11 @@
-"""Scene graphs read off the DSG (the paper, section 6.3), and how right they are.
+"""How right the scene graphs are that are read off the DSG (the paper, section 6.3).
 
-A triplet (i, relation, j) has the probability p(class of i) * p(relation of i, j) * p(class of j). In the graph each
-ordered pair of boxes has its most probable relation; recall is reported with that constraint and without it, as
-scene-graph work does ("no graph constraint": all relations of a pair compete).
+In a graph each ordered pair of boxes has its most probable relation; recall is reported with that constraint and
+without it, as scene-graph work does ("no graph constraint": all relations of a pair compete).
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,6 +14,7 @@ import numpy as np
 from dsg_tf import boxes as box_lib
 from dsg_tf.data.scene import Vocabulary
 from dsg_tf.evaluation.analysis.samples import Sample, iou
+from dsg_tf.predict.graphs import SceneGraph, read
 
 ACCURACY_IOU = 0.8  # The paper's.
 RECALL_IOU = 0.5
@@ -23,61 +22,18 @@ RECALL_AT = (50, 100)
 TRIPLETS_LISTED = 20
 
 
-@dataclasses.dataclass(frozen=True)
-class SceneGraph:
-    """Labels of the valid boxes of one image and its relations, most probable first.
-
-    Attributes:
-      boxes: float32 `[N, 4]`, pixels of the network input.
-      entities: int `[N]`, classes; entity_scores: float32 `[N]`.
-      relations: int `[K, 3]`, (subject box, relation class, object box).
-      scores: float32 `[K]`, probability of the triplet.
-    """
-
-    boxes: np.ndarray
-    entities: np.ndarray
-    entity_scores: np.ndarray
-    relations: np.ndarray
-    scores: np.ndarray
-
-    def as_dict(self, vocabulary: Vocabulary, scale, count: int = TRIPLETS_LISTED) -> dict[str, Any]:
-        """For JSON: boxes in pixels of the original image, names, the `count` most probable relations."""
-        boxes = np.round(box_lib.scale(self.boxes.astype(float), scale), 1).tolist()
-        entities = [
-            {"box": box, "entity": vocabulary.entities[entity], "score": round(float(score), 4)}
-            for box, entity, score in zip(boxes, self.entities, self.entity_scores)
-        ]
-        relations = [
-            {"subject": int(i), "relation": vocabulary.relations[r], "object": int(j), "score": round(float(score), 4)}
-            for (i, r, j), score in zip(self.relations[:count], self.scores[:count])
-        ]
-        return {"entities": entities, "relations": relations}
-
-
-def read(outputs: dict[str, np.ndarray], constrained: bool = True) -> SceneGraph:
-    """The scene graph in a system's outputs for one image (without the batch axis).
-
-    Args:
-      outputs: `boxes`, `valid`, `entity_logits`, `relation_probabilities`.
-      constrained: one relation for each ordered pair, or all.
-
-    Raises:
-      ValueError: the system has no label heads.
-    """
-    if "entity_logits" not in outputs:
-        raise ValueError("this system has no label heads: scene graphs need --model=dsg, dsg_no_br or two_step")
-    valid = outputs["valid"]
-    classes = _softmax(outputs["entity_logits"][valid])
-    entities, entity_scores = classes.argmax(axis=-1), classes.max(axis=-1, initial=0.0)
-    edges = outputs["relation_probabilities"][valid][:, valid].astype(np.float64)
-    allowed = np.broadcast_to(~np.eye(len(entities), dtype=bool)[..., np.newaxis], edges.shape)
-    if constrained:  # One relation, also where several are certain.
-        allowed = allowed & (np.arange(edges.shape[-1]) == edges.argmax(axis=-1)[..., np.newaxis])
-    relations = np.argwhere(allowed)[:, [0, 2, 1]]
-    subjects, classes_of, objects = relations.T
-    scores = edges[subjects, objects, classes_of] * entity_scores[subjects] * entity_scores[objects]
-    order = np.argsort(-scores, kind="stable")
-    return SceneGraph(outputs["boxes"][valid], entities, entity_scores, relations[order], scores[order])
+def as_dict(graph: SceneGraph, vocabulary: Vocabulary, scale, count: int = TRIPLETS_LISTED) -> dict[str, Any]:
+    """For JSON: boxes in pixels of the original image, names, the `count` most probable relations."""
+    boxes = np.round(box_lib.scale(graph.boxes.astype(float), scale), 1).tolist()
+    entities = [
+        {"box": box, "entity": vocabulary.entities[entity], "score": round(float(score), 4)}
+        for box, entity, score in zip(boxes, graph.entities, graph.entity_scores)
+    ]
+    relations = [
+        {"subject": int(i), "relation": vocabulary.relations[r], "object": int(j), "score": round(float(score), 4)}
+        for (i, r, j), score in zip(graph.relations[:count], graph.scores[:count])
+    ]
+    return {"entities": entities, "relations": relations}
 
 
 def analyze(samples: Iterable[Sample], vocabulary: Vocabulary) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -96,7 +52,7 @@ def analyze(samples: Iterable[Sample], vocabulary: Vocabulary) -> tuple[dict[str
     }
     for sample in samples:
         graph = read(sample.outputs)
-        graphs.append({"image": sample.image_id, **graph.as_dict(vocabulary, sample.scale)})
+        graphs.append({"image": sample.image_id, **as_dict(graph, vocabulary, sample.scale)})
         of_entities, of_relations = accuracies(graph, sample)
         labels += of_entities
         edges += of_relations
@@ -148,11 +104,6 @@ def recall(graph: SceneGraph, sample: Sample, count: int) -> float:
             ):
                 found.add(number)
     return len(found) / len(sample.relations)
-
-
-def _softmax(logits):
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True, initial=-np.inf))
-    return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
 def _mean(values) -> float:
