@@ -44,7 +44,7 @@ class Detector(keras.layers.Layer):
         *,
         rpn_levels: Sequence[int],
         roi_levels: Sequence[int],
-        anchors: tf.Tensor | None,
+        anchors: np.ndarray | None,
         selection: Selection,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
@@ -132,7 +132,7 @@ class Detector(keras.layers.Layer):
             "boxes": [tf.reshape(tf.cast(boxes[name], tf.float32), [-1, size, 4]) for name, size in zip(names, sizes)],
         }
         joined = {name: tf.concat(parts, axis=1) if parts[1:] else parts[0] for name, parts in flat.items()}
-        return {**joined, "anchors": self.anchors[tf.newaxis], "level_sizes": sizes}
+        return {**joined, "anchors": tf.constant(self.anchors)[tf.newaxis], "level_sizes": sizes}
 
 
 def _nearest(boxes, anchors):
@@ -143,10 +143,11 @@ def _nearest(boxes, anchors):
 
 def make_anchors(
     image_size: tuple[int, int], levels: Sequence[int], scales: Sequence[float], aspect_ratios: Sequence[float]
-) -> tf.Tensor:
+) -> np.ndarray:
     """Anchors float32 `[K, 4]`, pixels: level after level, row by row, those of a cell together.
 
-    One Model Garden `Anchor` per level and scale, since it makes one octave.
+    One Model Garden `Anchor` per level and scale, since it makes one octave. An array, which becomes a constant of a
+    graph: a tensor would be one of its inputs.
     """
 
     def of_level(level: int, scale: float):
@@ -161,7 +162,7 @@ def make_anchors(
         return anchors.multilevel_boxes[str(level)]
 
     levels_anchors = [tf.concat([of_level(level, scale) for scale in scales], axis=-1) for level in levels]
-    return tf.concat([tf.reshape(anchors, [-1, 4]) for anchors in levels_anchors], axis=0)
+    return tf.concat([tf.reshape(anchors, [-1, 4]) for anchors in levels_anchors], axis=0).numpy()
 
 
 def make_decoder(
