@@ -90,7 +90,7 @@ def export(
     Raises:
       FileExistsError: the version is there.
       ValueError: the system answers with maps: only the DSG family is served; `output_dir` holds versions of another
-        format; or `format` needs an extra, or goes with neither `precision` nor `jit_compile`.
+        format; `format` needs an extra, or does not go with `precision`, `jit_compile` or the model's `--roi_op`.
     """
     model_dir = config_lib.find(model_dir)
     config = config_lib.load(model_dir)
@@ -98,7 +98,7 @@ def export(
         raise ValueError(
             f"--model_dir={model_dir} holds --model={config.model}, which answers with maps; the DSG family is served"
         )
-    _check_format(format, output_dir, precision, jit_compile)
+    _check_format(format, output_dir, config, precision, jit_compile)
     path = os.path.join(output_dir, str(version or _next_version(output_dir)))
     if os.path.exists(path):
         raise FileExistsError(f"--version: {path} exists, and a version is never written again")
@@ -125,7 +125,7 @@ def export(
     return path
 
 
-def _check_format(format: str, output_dir: str, precision: str, jit_compile: bool) -> None:
+def _check_format(format: str, output_dir: str, config, precision: str, jit_compile: bool) -> None:
     for version in _versions(output_dir):
         for other, file in FORMATS.items():
             path = os.path.join(output_dir, version, file)
@@ -136,6 +136,8 @@ def _check_format(format: str, output_dir: str, precision: str, jit_compile: boo
     if precision != "float32" or jit_compile:
         given = "--jit_compile" if jit_compile else f"--precision={precision}"
         raise ValueError(f"{given} does not go with --format={format}, whose runtime chooses the arithmetic")
+    if format == "tflite" and config.roi_op != "matmul":
+        raise ValueError(f"--format=tflite: LiteRT lacks what --roi_op={config.roi_op} needs; --format=onnx has it")
     if format == "onnx":
         from export.portable import onnx
 

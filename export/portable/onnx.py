@@ -13,7 +13,7 @@ def write(functions, directory: str) -> None:
     """Writes `<signature>.onnx` of each of `functions`, concrete functions by signature, into a directory.
 
     Raises:
-      ValueError: the extra [onnx] is not installed, or a signature has become something else.
+      ValueError: the extra [onnx] is not installed, or tf2onnx cannot convert a signature.
     """
     converter, onnx = import_converter()
     for name, function in functions.items():
@@ -34,7 +34,7 @@ def import_converter():
     try:
         import onnx
         import tf2onnx
-    except ImportError as error:
+    except (ImportError, AttributeError) as error:  # The latter where a package that onnx needs is too old for it.
         raise ValueError(
             f"--format=onnx needs tf2onnx ({error}): pip install -e '.[onnx]', Python 3.10 or newer"
         ) from error
@@ -47,7 +47,11 @@ def _positional(function, names):
 
 def _check(onnx, path: str, specs) -> None:
     """tf2onnx logs what it cannot convert and goes on: such a file has unknown operations, or inputs of its own."""
-    onnx.checker.check_model(path, full_check=True)
+    name = os.path.basename(path)
+    try:
+        onnx.checker.check_model(path, full_check=True)
+    except onnx.checker.ValidationError as error:
+        raise ValueError(f"{name} is not what ONNX takes: {error}") from error
     inputs = {value.name for value in onnx.load(path).graph.input}
     if inputs != set(specs):
-        raise ValueError(f"{os.path.basename(path)} has the inputs {sorted(inputs)}, not {sorted(specs)}")
+        raise ValueError(f"{name} has the inputs {sorted(inputs)}, not {sorted(specs)}")

@@ -61,7 +61,11 @@ def write(
     functions, vocabulary: Vocabulary, source: dict[str, Any], path: str, meanings: Mapping[str, str] = MEANINGS
 ) -> None:
     """Writes the table, the words of queries, and what the model was made of."""
-    table = {"signatures": describe(functions, meanings), "vocabulary": dataclasses.asdict(vocabulary), "source": source}
+    table = {
+        "signatures": describe(functions, meanings),
+        "vocabulary": dataclasses.asdict(vocabulary),
+        "source": source,
+    }
     files.write_json(path, table)
 
 
