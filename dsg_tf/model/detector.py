@@ -44,7 +44,7 @@ class Detector(keras.layers.Layer):
         *,
         rpn_levels: Sequence[int],
         roi_levels: Sequence[int],
-        anchors: np.ndarray | None,
+        anchors: tf.Tensor | None,
         selection: Selection,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
@@ -56,7 +56,9 @@ class Detector(keras.layers.Layer):
         self.backbone, self.decoder, self.rpn_head = backbone, decoder, rpn_head
         self.rpn_levels, self.roi_levels = tuple(rpn_levels), tuple(roi_levels)
         self.fine_level = str(fine_level) if fine_level else None
-        self.anchors, self.selection = anchors, selection
+        # As an array they become a constant of a graph; a tensor would be an input of it.
+        self.anchors = None if anchors is None else anchors.numpy()
+        self.selection = selection
         self.pixel_mean, self.pixel_std = list(pixel_mean), list(pixel_std)
         self.frozen_norms = tuple(frozen_norms)
 
@@ -143,11 +145,10 @@ def _nearest(boxes, anchors):
 
 def make_anchors(
     image_size: tuple[int, int], levels: Sequence[int], scales: Sequence[float], aspect_ratios: Sequence[float]
-) -> np.ndarray:
+) -> tf.Tensor:
     """Anchors float32 `[K, 4]`, pixels: level after level, row by row, those of a cell together.
 
-    One Model Garden `Anchor` per level and scale, since it makes one octave. An array, which becomes a constant of a
-    graph: a tensor would be one of its inputs.
+    One Model Garden `Anchor` per level and scale, since it makes one octave.
     """
 
     def of_level(level: int, scale: float):
@@ -162,7 +163,7 @@ def make_anchors(
         return anchors.multilevel_boxes[str(level)]
 
     levels_anchors = [tf.concat([of_level(level, scale) for scale in scales], axis=-1) for level in levels]
-    return tf.concat([tf.reshape(anchors, [-1, 4]) for anchors in levels_anchors], axis=0).numpy()
+    return tf.concat([tf.reshape(anchors, [-1, 4]) for anchors in levels_anchors], axis=0)
 
 
 def make_decoder(

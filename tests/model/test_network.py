@@ -402,7 +402,7 @@ def test_mixed_precision_keeps_coordinates_and_logits_in_float32():
 
 
 def test_anchors_by_hand():
-    anchors = detector.make_anchors((64, 96), [3], (2.0, 4.0), (0.5, 1.0)).reshape([8, 12, 16])
+    anchors = detector.make_anchors((64, 96), [3], (2.0, 4.0), (0.5, 1.0)).numpy().reshape([8, 12, 16])
     root = 2**0.5
     for row, column in [(0, 0), (7, 11), (3, 5)]:
         y, x = 8 * row + 4, 8 * column + 4  # Sides of 2 and of 4 strides; an aspect ratio is width / height.

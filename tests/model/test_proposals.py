@@ -62,7 +62,7 @@ def test_a_proposal_names_its_anchor(apart):
     found, found_scores, valid, numbers = select(scores, encoded, IMAGE_SIZES, levels_apart=apart)
     logits = np.concatenate([scores[str(k)].numpy().reshape([3, -1]) for k in SEVERAL], axis=1)
     deltas = np.concatenate([encoded[str(k)].numpy().reshape([3, -1, 4]) for k in SEVERAL], axis=1)
-    anchors = detector.make_anchors(SIZE, SEVERAL, SCALES, [1])
+    anchors = detector.make_anchors(SIZE, SEVERAL, SCALES, [1]).numpy()
     for image in range(3):
         mine = numbers.numpy()[image][valid.numpy()[image]]
         np.testing.assert_allclose(found_scores[image][: len(mine)], tf.sigmoid(logits[image][mine]), atol=1e-6)
