@@ -94,9 +94,7 @@ def non_maxima(boxes, scores, iou_threshold: float, limit: int | None = None):
             score_threshold=-float("inf"),
             pad_to_max_output_size=True,
         )
-        is_kept = (
-            tf.one_hot(kept, count, on_value=True, off_value=False) & tf.sequence_mask(number, limit)[:, tf.newaxis]
-        )
+        is_kept = (kept[:, tf.newaxis] == tf.range(count)) & tf.sequence_mask(number, limit)[:, tf.newaxis]
         return tf.reduce_any(is_kept, axis=0)
 
     return tf.map_fn(of_image, (boxes, scores), fn_output_signature=tf.TensorSpec([count], tf.bool))

@@ -1,4 +1,4 @@
-"""Writes a trained system as a SavedModel for TF Serving.
+"""Writes a trained system as a SavedModel for TF Serving, or for LiteRT or ONNX Runtime.
 
   python -m export.export_saved_model --model_dir=runs/clevr_small_dsg --output_dir=exported/clevr
 
@@ -19,11 +19,21 @@ from dsg_tf.words import aliases
 
 FLAGS = flags.FLAGS
 EXTRA = "assets.extra"  # What TF Serving carries along without reading it as part of the model.
+SIGNATURES = "signatures.json"
+# A file that a version of each format has.
+FORMATS = {"saved_model": "saved_model.pb", "tflite": "model.tflite", "onnx": "refer_ids.onnx"}
 
 
 def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("model_dir", None, "directory of the trained model", required=True, flag_values=values)
     flags.DEFINE_string("output_dir", None, "directory of the versions", required=True, flag_values=values)
+    flags.DEFINE_enum(
+        "format",
+        "saved_model",
+        list(FORMATS),
+        "a SavedModel; or files for LiteRT (tflite) or, with the extra [onnx], for ONNX Runtime, which take numbers",
+        flag_values=values,
+    )
     flags.DEFINE_integer(
         "version", 0, "number of the version; 0: one more than the largest there is", lower_bound=0, flag_values=values
     )
@@ -46,6 +56,7 @@ def main() -> None:
         export(
             FLAGS.model_dir,
             FLAGS.output_dir,
+            format=FLAGS.format,
             version=FLAGS.version,
             precision=FLAGS.precision,
             num_relations=FLAGS.num_relations,
@@ -58,6 +69,7 @@ def export(
     model_dir: str,
     output_dir: str,
     *,
+    format: str = "saved_model",
     version: int = 0,
     precision: str = "float32",
     num_relations: int = 20,
@@ -66,6 +78,7 @@ def export(
     """Exports the last checkpoint of `model_dir`.
 
     Args:
+      format: one of `FORMATS`.
       version: a number that is not there yet; 0: one more than the largest there is.
       precision: arithmetic of the layers, "float32" or "mixed_bfloat16"; weights stay float32.
       num_relations: relations that the signature `scene_graph` returns.
@@ -76,7 +89,8 @@ def export(
 
     Raises:
       FileExistsError: the version is there.
-      ValueError: the system answers with maps: only the DSG family is served.
+      ValueError: the system answers with maps: only the DSG family is served; `output_dir` holds versions of another
+        format; `format` needs an extra, or does not go with `precision`, `jit_compile` or the model's `--roi_op`.
     """
     model_dir = config_lib.find(model_dir)
     config = config_lib.load(model_dir)
@@ -84,33 +98,26 @@ def export(
         raise ValueError(
             f"--model_dir={model_dir} holds --model={config.model}, which answers with maps; the DSG family is served"
         )
+    _check_format(format, output_dir, config, precision, jit_compile)
     path = os.path.join(output_dir, str(version or _next_version(output_dir)))
     if os.path.exists(path):
         raise FileExistsError(f"--version: {path} exists, and a version is never written again")
-    import tensorflow as tf
-
-    from dsg_tf import build, checkpoints
-    from export.saved_model import signatures, warmup
-    from export.saved_model.module import ServingModule
+    from dsg_tf import checkpoints
 
     model, config, vocabulary, step = checkpoints.load_model(model_dir, precision=precision)
-    vocabulary_file = os.path.join(model_dir, checkpoints.VOCABULARY_FILE)
-    module = ServingModule(model, build.resize(config), vocabulary, vocabulary_file, num_relations, jit_compile)
-    functions = module.signatures()
+    source = {
+        "model_dir": os.path.abspath(model_dir),
+        "step": step,
+        "precision": precision,
+        "config": dataclasses.asdict(config),
+    }
     # TF Serving takes directories whose names are numbers: not this one, until it is renamed.
     temporary = os.path.join(output_dir, f".writing-{os.getpid()}")
     try:
-        tf.saved_model.save(module, temporary, signatures=functions)
-        extra = os.path.join(temporary, EXTRA)
-        source = {
-            "model_dir": os.path.abspath(model_dir),
-            "step": step,
-            "precision": precision,
-            "config": dataclasses.asdict(config),
-        }
-        signatures.write(functions, vocabulary, source, os.path.join(extra, "signatures.json"))
-        warmup.write(vocabulary, functions, os.path.join(extra, warmup.FILE))
-        aliases.copy(model_dir, extra)
+        if format == "saved_model":
+            _write_saved_model(temporary, model, config, vocabulary, source, num_relations, jit_compile)
+        else:
+            _write_portable(temporary, format, model, config, vocabulary, source)
         os.rename(temporary, path)
     finally:
         if os.path.exists(temporary):
@@ -118,9 +125,64 @@ def export(
     return path
 
 
+def _check_format(format: str, output_dir: str, config, precision: str, jit_compile: bool) -> None:
+    for version in _versions(output_dir):
+        for other, file in FORMATS.items():
+            path = os.path.join(output_dir, version, file)
+            if other != format and os.path.exists(path):
+                raise ValueError(f"--output_dir: {path} is a version in --format={other}, not {format}")
+    if format == "saved_model":
+        return
+    if precision != "float32" or jit_compile:
+        given = "--jit_compile" if jit_compile else f"--precision={precision}"
+        raise ValueError(f"{given} does not go with --format={format}, whose runtime chooses the arithmetic")
+    if format == "tflite" and config.roi_op != "matmul":
+        raise ValueError(f"--format=tflite: LiteRT lacks what --roi_op={config.roi_op} needs; --format=onnx has it")
+    if format == "onnx":
+        from export.portable import onnx
+
+        onnx.import_converter()
+
+
+def _write_saved_model(path, model, config, vocabulary, source, num_relations, jit_compile) -> None:
+    import tensorflow as tf
+
+    from dsg_tf import build, checkpoints
+    from export.saved_model import signatures, warmup
+    from export.saved_model.module import ServingModule
+
+    vocabulary_file = os.path.join(source["model_dir"], checkpoints.VOCABULARY_FILE)
+    module = ServingModule(model, build.resize(config), vocabulary, vocabulary_file, num_relations, jit_compile)
+    functions = module.signatures()
+    tf.saved_model.save(module, path, signatures=functions)
+    extra = os.path.join(path, EXTRA)
+    signatures.write(functions, vocabulary, source, os.path.join(extra, SIGNATURES))
+    warmup.write(vocabulary, functions, os.path.join(extra, warmup.FILE))
+    aliases.copy(source["model_dir"], extra)
+
+
+def _write_portable(path, format, model, config, vocabulary, source) -> None:
+    from export.portable import module as portable
+    from export.portable import onnx, tflite
+    from export.saved_model import signatures
+
+    module = portable.PortableModule(model, config.image_size)
+    functions = module.signatures()
+    os.makedirs(path)
+    if format == "onnx":
+        onnx.write(functions, path)
+    else:
+        tflite.write(module, functions, path)
+    signatures.write(functions, vocabulary, source, os.path.join(path, SIGNATURES), portable.MEANINGS)
+
+
 def _next_version(output_dir: str) -> int:
+    return max(map(int, _versions(output_dir)), default=0) + 1
+
+
+def _versions(output_dir: str) -> list[str]:
     names = os.listdir(output_dir) if os.path.isdir(output_dir) else []
-    return max((int(name) for name in names if files.is_version(name)), default=0) + 1
+    return [name for name in names if files.is_version(name)]
 
 
 if __name__ == "__main__":

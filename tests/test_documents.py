@@ -106,7 +106,7 @@ def check_ours(command: Command) -> None:
             config_lib.for_system(config, model)
     if "analyses" in values:
         names.check(values.analyses)
-    if "format" in values:
+    if module == MODULES["dsg_tf.data.prepare"]:
         missing = [name for name in FORMATS[values.format].needed if values[name].value is None]
         assert not missing, f"--format={values.format} needs {missing}"
 

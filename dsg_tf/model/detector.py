@@ -56,7 +56,9 @@ class Detector(keras.layers.Layer):
         self.backbone, self.decoder, self.rpn_head = backbone, decoder, rpn_head
         self.rpn_levels, self.roi_levels = tuple(rpn_levels), tuple(roi_levels)
         self.fine_level = str(fine_level) if fine_level else None
-        self.anchors, self.selection = anchors, selection
+        # As an array they become a constant of a graph; a tensor would be an input of it.
+        self.anchors = None if anchors is None else anchors.numpy()
+        self.selection = selection
         self.pixel_mean, self.pixel_std = list(pixel_mean), list(pixel_std)
         self.frozen_norms = tuple(frozen_norms)
 
@@ -132,7 +134,7 @@ class Detector(keras.layers.Layer):
             "boxes": [tf.reshape(tf.cast(boxes[name], tf.float32), [-1, size, 4]) for name, size in zip(names, sizes)],
         }
         joined = {name: tf.concat(parts, axis=1) if parts[1:] else parts[0] for name, parts in flat.items()}
-        return {**joined, "anchors": self.anchors[tf.newaxis], "level_sizes": sizes}
+        return {**joined, "anchors": tf.constant(self.anchors)[tf.newaxis], "level_sizes": sizes}
 
 
 def _nearest(boxes, anchors):

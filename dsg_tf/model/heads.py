@@ -38,8 +38,8 @@ def answers(role_logits, valid) -> dict[str, tf.Tensor]:
     for role, label in LABEL_OF.items():
         scores = probabilities[..., label]
         chosen = _is_largest(role_logits, label) & valid
-        best = tf.argmax(tf.where(valid, scores, -1.0), axis=-1)
-        best = tf.one_hot(best, scores.shape[-1], on_value=True, off_value=False) & valid
+        best = tf.argmax(tf.where(valid, scores, -1.0), axis=-1, output_type=tf.int32)
+        best = (tf.expand_dims(best, -1) == tf.range(scores.shape[-1])) & valid
         result[f"{role}_mask"] = tf.where(tf.reduce_any(chosen, axis=-1, keepdims=True), chosen, best)
         result[f"{role}_scores"] = scores
     return result | {"answer_probability": answer_probability(result["subject_scores"], result["object_scores"])}

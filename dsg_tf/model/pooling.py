@@ -102,7 +102,9 @@ class RegionPooling(keras.layers.Layer):
         """Of each cell of a map, `[B, R, grid, grid, H', W']`."""
         rows = self._side_weights(boxes[..., 0], boxes[..., 2], size[0])  # [B, R, grid, H']
         columns = self._side_weights(boxes[..., 1], boxes[..., 3], size[1])  # [B, R, grid, W']
-        return rows[:, :, :, tf.newaxis, :, tf.newaxis] * columns[:, :, tf.newaxis, :, tf.newaxis, :]
+        # `tf.newaxis` would be a slice of a rank that LiteRT does not have.
+        rows = tf.expand_dims(tf.expand_dims(rows, 3), 5)
+        return rows * tf.expand_dims(tf.expand_dims(columns, 2), 4)
 
     def _side_weights(self, low, high, length: int):
         if self.op == "integral":

@@ -28,7 +28,8 @@ def of_pairs(boxes):
     offsets = _seen(centers) - _seeing(centers)
     offsets /= tf.sqrt(_seen(sizes) * _seeing(sizes))
     ratios = tf.math.log(_seen(sides) / _seeing(sides))
-    return SCALE * tf.concat([tf.tanh(NEAR * offsets), 2.0 * tf.math.softsign(offsets), ratios], axis=-1)
+    softsign = offsets / (1.0 + tf.abs(offsets))  # Not TensorFlow's own, which LiteRT lacks up to TensorFlow 2.15.
+    return SCALE * tf.concat([tf.tanh(NEAR * offsets), 2.0 * softsign, ratios], axis=-1)
 
 
 def _seeing(values):

@@ -8,11 +8,11 @@ import tensorflow as tf
 
 from dsg_tf import boxes as box_lib
 from dsg_tf.data.batches.network_input import Resize
-from dsg_tf.data.roles import ROLES
 from dsg_tf.data.scene import Vocabulary
 from dsg_tf.model.dsg import STATE
 from dsg_tf.model.heads import relation_probabilities
 from export.saved_model import checks, decoding
+from export.saved_model.answers import best_boxes, state_of
 from export.saved_model.words import Words
 
 _STRINGS = tf.TensorSpec([None, None], tf.string)
@@ -59,8 +59,8 @@ class ServingModule(tf.Module):
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
         """By name; `serving_default` is `refer`."""
         image = tf.TensorSpec([None, *self.resize.image_size, 3], tf.float32, name="image")
-        refer = _concrete(self.refer, IMAGE | QUERY)
-        encode = _concrete(self.encode, IMAGE)
+        refer = concrete(self.refer, IMAGE | QUERY)
+        encode = concrete(self.encode, IMAGE)
         state = {
             name: tf.TensorSpec([None, *spec.shape[1:]], spec.dtype) for name, spec in encode.structured_outputs.items()
         }
@@ -68,8 +68,8 @@ class ServingModule(tf.Module):
             "serving_default": refer,
             "refer": refer,
             "encode": encode,
-            "answer": _concrete(self.answer, state | QUERY),
-            "refer_ids": _concrete(
+            "answer": concrete(self.answer, state | QUERY),
+            "refer_ids": concrete(
                 self.refer_ids,
                 {
                     "image": image,
@@ -77,10 +77,10 @@ class ServingModule(tf.Module):
                     "queries": tf.TensorSpec([None, None, 3], tf.int32),
                 },
             ),
-            "words": _concrete(self.list_words, {}),
+            "words": concrete(self.list_words, {}),
         }
         if self.has_labels:
-            result["scene_graph"] = _concrete(self.scene_graph, IMAGE)
+            result["scene_graph"] = concrete(self.scene_graph, IMAGE)
         return result
 
     def refer(self, image, subject, relation, object):
@@ -95,7 +95,7 @@ class ServingModule(tf.Module):
             network, image_size, original_size = decoding.network_images(image, self.resize)
         encoded = self._encode_images(network, image_size, original_size)
         factors = (original_size / image_size)[:, tf.newaxis]
-        state = {name: encoded[name] for name in STATE if name in encoded}
+        state = state_of(encoded)
         return {
             **{name: tf.cast(value, tf.float32) if value.dtype.is_floating else value for name, value in state.items()},
             "boxes": box_lib.scale(encoded["boxes"], factors),
@@ -146,29 +146,10 @@ class ServingModule(tf.Module):
             return self.words.ids(subject, relation, object)
 
     def _answers(self, state, queries, is_query):
-        found = self._answer_queries({name: state[name] for name in STATE if name in state}, queries)
-        result = {
-            "boxes": state["boxes"],
-            "valid": state["valid"],
-            "answer_probability": tf.where(is_query, found["answer_probability"], 0.0),
-        }
-        if "role_probabilities" in found:
-            result["role_probabilities"] = found["role_probabilities"]
-        is_query = is_query[..., tf.newaxis]
-        for role in ROLES:
-            scores = tf.where(is_query, found[f"{role}_scores"], 0.0)
-            best = tf.argmax(scores, axis=-1)
-            boxes = tf.gather(state["boxes"], best, axis=1, batch_dims=1)
-            result |= {
-                f"{role}_scores": scores,
-                f"{role}_mask": found[f"{role}_mask"] & is_query,
-                f"{role}_score": tf.reduce_max(scores, axis=-1),
-                f"{role}_box": tf.where(is_query, boxes, 0.0),
-            }
-        return result
+        return best_boxes(state, self._answer_queries(state_of(state), queries), is_query)
 
 
-def _concrete(function, inputs):
+def concrete(function, inputs):
     """A signature with keyword arguments only, named as in `inputs`."""
     named = {name: tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in inputs.items()}
     return tf.function(function, autograph=False).get_concrete_function(**named)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -44,23 +45,32 @@ MEANINGS = {
 }
 
 
-def describe(functions) -> dict[str, Any]:
+def describe(functions, meanings: Mapping[str, str] = MEANINGS) -> dict[str, Any]:
     """{signature: {"inputs" or "outputs": {name: {"dtype", "shape", "meaning"}}}}."""
     result = {}
     for name, function in sorted(functions.items()):
         inputs = {spec.name: spec for spec in tf.nest.flatten(function.structured_input_signature)}
-        result[name] = {"inputs": _tensors(inputs), "outputs": _tensors(function.structured_outputs)}
+        result[name] = {
+            "inputs": _tensors(inputs, meanings),
+            "outputs": _tensors(function.structured_outputs, meanings),
+        }
     return result
 
 
-def write(functions, vocabulary: Vocabulary, source: dict[str, Any], path: str) -> None:
+def write(
+    functions, vocabulary: Vocabulary, source: dict[str, Any], path: str, meanings: Mapping[str, str] = MEANINGS
+) -> None:
     """Writes the table, the words of queries, and what the model was made of."""
-    table = {"signatures": describe(functions), "vocabulary": dataclasses.asdict(vocabulary), "source": source}
+    table = {
+        "signatures": describe(functions, meanings),
+        "vocabulary": dataclasses.asdict(vocabulary),
+        "source": source,
+    }
     files.write_json(path, table)
 
 
-def _tensors(specs) -> dict[str, Any]:
+def _tensors(specs, meanings: Mapping[str, str]) -> dict[str, Any]:
     return {
-        name: {"dtype": spec.dtype.name, "shape": spec.shape.as_list(), "meaning": MEANINGS[name]}
+        name: {"dtype": spec.dtype.name, "shape": spec.shape.as_list(), "meaning": meanings[name]}
         for name, spec in sorted(specs.items())
     }

@@ -204,6 +204,10 @@ STAGES = (
         Run(f"{_CLEVR} --init_checkpoint=runs/synthetic_plain --model_dir=runs/clevr_small_plain {_PAPER}", _FEW),
         Run("python -m export.export_saved_model --model_dir=runs/clevr_small_dsg --output_dir=exported/clevr"),
         Run(
+            "python -m export.export_saved_model --model_dir=runs/clevr_small_dsg --output_dir=exported/clevr_tflite "
+            "--format=tflite"
+        ),
+        Run(
             f"{_CLEVR} --model=no_dsg_br --init_checkpoint=runs/synthetic_no_dsg "
             f"--model_dir=runs/clevr_small_no_dsg {_PAPER}",
             _FEW,
@@ -296,6 +300,8 @@ NOT_RUN = {
         "prepares small files of the same form"
         for name in ("referring_relationships", "visual_genome", "vg150", "gqa", "open_images", "psg", "coco")
     },
+    "python -m export.export_saved_model --model_dir=runs/clevr_small_dsg "
+    "--output_dir=exported/clevr_onnx": "needs the extra [onnx]; tests/export/test_portable.py writes this format",
     "python -m dsg_tf.compare --flagfile=configs/vrd_small.flags": "needs weights that are not here",
     "python -m dsg_tf.predict --saved_model=exported/clevr --data_dir=data/clevr_small --split=val "
     "--output_dir=predicted/beam": "needs a Flink cluster; tests/process/test_beam.py runs the DirectRunner",

@@ -82,5 +82,5 @@ def _best(products, pairs):
     """bool `[B, Q, N, N]`: the pair with the largest product."""
     count = products.shape[-1]
     flat = tf.reshape(tf.where(pairs, products, -1.0), [tf.shape(products)[0], -1, count * count])
-    best = tf.one_hot(tf.argmax(flat, axis=-1), count * count, on_value=True, off_value=False)
+    best = tf.expand_dims(tf.argmax(flat, axis=-1, output_type=tf.int32), -1) == tf.range(count * count)
     return tf.reshape(best, tf.shape(products)) & pairs
