@@ -35,7 +35,8 @@ class Training:
         self.strategy = strategy
         with strategy.scope():
             self.variables = [tf.Variable(start, name=f"layer{k}/kernel") for k, start in enumerate(STARTS)]
-            self.optimizer = optimizers.make_optimizer(tiny.config(**changes), 0.1)
+            config = tiny.config(**changes)
+            self.optimizer = optimizers.make_optimizer(config.optimizer, 0.1, config.weight_decay)
             self.optimizer.build(self.variables)
             self.average = MovingAverage(self.variables, 0.5)
             self.count = tf.Variable(0, dtype=tf.int64, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
@@ -80,7 +81,7 @@ def assert_same(found, expected):
 def test_an_update_is_that_of_the_gradient_summed_over_the_devices(optimizer, strategy):
     training = Training(strategy, optimizer=optimizer, weight_decay=0.25)
     plain = [tf.Variable(start, name=f"layer{k}/kernel") for k, start in enumerate(STARTS)]
-    reference = optimizers.make_optimizer(tiny.config(optimizer=optimizer, weight_decay=0.25), 0.1)
+    reference = optimizers.make_optimizer(optimizer, 0.1, 0.25)
     reference.build(plain)
     average = MovingAverage(plain, 0.5)
     for number, (factors, losses) in enumerate([([0.5, 1.0], [1.0, 2.0]), ([-2.0, 0.25], [4.0, 5.0])], start=1):
