@@ -197,7 +197,7 @@ STAGES = (
             f"{_FEW} --image_height=64 --image_width=64 --short_side=64 --long_side=64",
         ),
         Run("python -m dsg_tf.inspect data/mine", says="train: 4 of 4"),
-        Run("python -m dsg_tf.inspect data/mine --flagfile=configs/vrd_small.flags --output=inspect_vrd.html"),
+        Run("python -m dsg_tf.inspect data/mine --flagfile=configs/vrd.flags --output=inspect_vrd.html"),
         Run("python eval.py --model_dir=runs/synthetic_dsg --data_dir=data/clevr_small --split=val"),
     ),
     (
@@ -291,7 +291,7 @@ NOT_RUN = {
     "python benchmarks/": "takes long and needs a machine of its own",
     "TF_ENABLE_ONEDNN_OPTS=0 python benchmarks/": "takes long and needs a machine of its own",
     "'TF_CONFIG=": "needs several machines; tests/slow/test_two_workers.py runs two workers on one",
-    "python train.py --flagfile=configs/vrd_small.flags --init_checkpoint=PREFIX": "needs weights that are not here",
+    "python train.py --flagfile=configs/vrd_small.flags": "needs photographs that are not here",
     "python train.py --flagfile=configs/vg.flags --init_checkpoint=PREFIX": "needs weights that are not here",
     "python train.py --flagfile=configs/coco_photos.flags": "needs photographs that are not here",
     "python train.py --flagfile=configs/vg.flags --model=dsg_no_sgl": "needs Visual Genome",
@@ -302,7 +302,6 @@ NOT_RUN = {
     },
     "python -m export.export_saved_model --model_dir=runs/clevr_small_dsg "
     "--output_dir=exported/clevr_onnx": "needs the extra [onnx]; tests/export/test_portable.py writes this format",
-    "python -m dsg_tf.compare --flagfile=configs/vrd_small.flags": "needs weights that are not here",
     "python -m dsg_tf.predict --saved_model=exported/clevr --data_dir=data/clevr_small --split=val "
     "--output_dir=predicted/beam": "needs a Flink cluster; tests/process/test_beam.py runs the DirectRunner",
 }
