@@ -68,7 +68,7 @@ function node(thing, number, [x, y, outward]) {
   const first = outward < 0 ? y - RADIUS - 5 - ROW * (rows.length - 1) : y + RADIUS + ROW;
   rows.forEach((line, row) => group.append(element("text", {x, y: first + ROW * row}, line)));
   for (const event of ["mouseenter", "focus", "click"]) group.addEventListener(event, () => point(number));
-  for (const event of ["mouseleave", "blur"]) group.addEventListener(event, () => point(null));
+  for (const event of ["mouseleave", "blur"]) group.addEventListener(event, pointAtTheFocused);
   return group;
 }
 
@@ -80,6 +80,12 @@ function lines(text) {
     else result[result.length - 1] = last ? `${last} ${word}` : word;
   }
   return result;
+}
+
+// Where the mouse is on no node, that of the keys counts, if they are on one.
+function pointAtTheFocused() {
+  const focused = current.nodes.indexOf(document.activeElement);
+  point(focused < 0 ? null : focused);
 }
 
 // Shows one node with its relations and its box; null: of each node the most probable relation, and all boxes.
