@@ -13,9 +13,10 @@ import tempfile
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tests", "helpers"))
 
 import browser
-from PIL import Image
+from PIL import Image, ImageOps
 
-COLORS = 128  # Of a picture's palette: a third of the bytes.
+MARGIN = 12
+COLORS = 256  # Of a picture's palette: half of the bytes.
 
 
 def main() -> None:
@@ -68,7 +69,8 @@ class Page(browser.Visitor):
         path = os.path.join(self._output_dir, f"{name}.png")
         self.find(selector)[0].screenshot(path)
         with Image.open(path) as taken:
-            small = taken.convert("RGB").quantize(COLORS, dither=Image.Dither.NONE)
+            framed = ImageOps.expand(taken.convert("RGB"), MARGIN, "white")
+        small = framed.quantize(COLORS, kmeans=1, dither=Image.Dither.FLOYDSTEINBERG)
         small.save(path, optimize=True)
 
 

@@ -91,6 +91,8 @@ def test_its_top_level_is_the_two_packages_and_models_are_inside(wheel, packed):
     assert {name.split("/")[3] for name in names if name.startswith("dsg_tf/models/tiny/")} == set(os.listdir(packed))
     modules = {str(path.relative_to(ROOT)) for path in pathlib.Path(ROOT).glob("dsg_tf/**/*.py")}
     assert modules <= set(names)
+    static = pathlib.Path(ROOT).glob("export/demo/static/*")  # Of the page of dsg-demo.
+    assert {str(path.relative_to(ROOT)) for path in static} <= set(names)
 
 
 @pytest.mark.parametrize("command", console_scripts())

@@ -68,7 +68,7 @@ function node(thing, number, [x, y, outward]) {
   const first = outward < 0 ? y - RADIUS - 5 - ROW * (rows.length - 1) : y + RADIUS + ROW;
   rows.forEach((line, row) => group.append(element("text", {x, y: first + ROW * row}, line)));
   for (const event of ["mouseenter", "focus", "click"]) group.addEventListener(event, () => point(number));
-  for (const event of ["mouseleave", "blur"]) group.addEventListener(event, () => point(null));
+  for (const event of ["mouseleave", "blur"]) group.addEventListener(event, pointAtTheFocused);
   return group;
 }
 
@@ -80,6 +80,12 @@ function lines(text) {
     else result[result.length - 1] = last ? `${last} ${word}` : word;
   }
   return result;
+}
+
+// Where the mouse is on no node, that of the keys counts, if they are on one.
+function pointAtTheFocused() {
+  const focused = current.nodes.indexOf(document.activeElement);
+  point(focused < 0 ? null : focused);
 }
 
 // Shows one node with its relations and its box; null: of each node the most probable relation, and all boxes.
@@ -95,7 +101,7 @@ function point(number) {
     return wanted;
   });
   arrows.replaceChildren(...relations.map((relation) => arrow(relation, at)));
-  labels.replaceChildren(...relations.map((relation) => label(relation, at)));
+  labels.replaceChildren(...relations.map((relation) => label(relation, at, number)));
   nodes.forEach((group, other) => {
     group.classList.toggle("shown", other === number);
     group.classList.toggle("faint", number !== null && other !== number && !partners.has(other));
@@ -115,8 +121,9 @@ function arrow({subject, object}, at) {
   return element("line", {x1: x0 + dx, y1: y0 + dy, x2: x1 - dx, y2: y1 - dy, "marker-end": "url(#arrow)"});
 }
 
-// Nearer to the subject, or the two directions of a pair would have theirs at the same place.
-function label({subject, relation, object, score}, at) {
-  const [x, y] = [0, 1].map((axis) => at[subject][axis] + 0.42 * (at[object][axis] - at[subject][axis]));
+// Away from the node that is pointed at, where all arrows meet.
+function label({subject, relation, object, score}, at, pointed) {
+  const way = pointed === null ? 0.45 : pointed === subject ? 0.62 : 0.38;
+  const [x, y] = [0, 1].map((axis) => at[subject][axis] + way * (at[object][axis] - at[subject][axis]));
   return element("text", {x, y: y + 4}, `${relation} ${score.toFixed(2)}`);
 }
