@@ -9,7 +9,6 @@ import tensorflow as tf
 from dsg_tf import boxes as box_lib
 from dsg_tf.data.batches.network_input import Resize
 from dsg_tf.data.scene import Vocabulary
-from dsg_tf.model.dsg import STATE
 from dsg_tf.model.heads import relation_probabilities
 from export.saved_model import checks, decoding
 from export.saved_model.answers import best_boxes, state_of
