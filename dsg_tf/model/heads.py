@@ -108,9 +108,11 @@ class ReferringClassifier(keras.layers.Layer):
         if pair_units:
             self.pair_term = PairTerm(num_relations, pair_units, by_label=label_term, name="pair_term")
         self.node = keras.layers.Dense(hidden_units, name="node")
-        self.relation = keras.layers.Embedding(num_relations, hidden_units, "uniform", name="relation")
         if not label_term:
             self.subject = keras.layers.Embedding(num_entities, hidden_units, "uniform", name="subject")
+        # In this order, by which checkpoints know the averages of the weights.
+        self.relation = keras.layers.Embedding(num_relations, hidden_units, "uniform", name="relation")
+        if not label_term:
             self.object = keras.layers.Embedding(num_entities, hidden_units, "uniform", name="object")
         self.hidden = keras.layers.Dense(hidden_units, activation="relu", name="hidden")
         self.logits = keras.layers.Dense(NUM_LABELS, name="logits")
