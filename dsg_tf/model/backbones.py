@@ -34,15 +34,20 @@ def make_backbone(kind: str, depth: str, width: float, image_size: tuple[int, in
     if kind == "nanodet_plus":
         if depth != "m":
             raise ValueError(f"--backbone_depth={depth} with --backbone=nanodet_plus: known is m")
+        _check_width(kind, width)
         return NanoDetPlus(input_specs)
     known = ["10", "18", "26", "34", "50", "101", "152"] if kind == "resnet" else ["50", "101", "152", "200"]
     if depth not in known:
         raise ValueError(f"--backbone_depth={depth} with --backbone={kind}: known are {', '.join(known)}")
     if kind == "resnet":
         return backbones.ResNet(int(depth), depth_multiplier=width, norm_epsilon=1e-5, **common)
+    _check_width(kind, width)
+    return backbones.DilatedResNet(int(depth), output_stride=16, norm_epsilon=1e-5, **common)
+
+
+def _check_width(kind: str, width: float) -> None:
     if width != 1.0:
         raise ValueError(f"--backbone_width={width} needs --backbone=resnet, not --backbone={kind}")
-    return backbones.DilatedResNet(int(depth), output_stride=16, norm_epsilon=1e-5, **common)
 
 
 def freeze_stem(backbone) -> None:

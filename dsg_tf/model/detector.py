@@ -92,7 +92,8 @@ class Detector(keras.layers.Layer):
             )
         else:
             proposals, valid = given
-            scores, numbers = tf.cast(valid, tf.float32), _nearest(proposals, rpn["anchors"])
+            scores = tf.cast(valid, tf.float32)
+            numbers = _nearest(proposals, rpn["anchors"]) if "descriptors" in rpn else None
         seen = {
             name: tf.gather(rpn[name], numbers, axis=1, batch_dims=1)
             for name in ("descriptors", "class_logits")

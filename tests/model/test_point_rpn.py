@@ -81,6 +81,7 @@ def test_the_network_learns_with_it(model, picture):
     "changes, names",
     [
         ({"backbone_depth": "50"}, ["--backbone_depth=50", "nanodet_plus", "known is m"]),
+        ({"backbone_width": 0.5}, ["--backbone_width=0.5", "--backbone=nanodet_plus"]),
         ({"rpn_max_level": 5}, ["--rpn_max_level=5", "--rpn_max_level=6"]),
         ({"decoder": "fpn", "fpn_max_level": 6}, ["--decoder=fpn", "--decoder=identity"]),
     ],
