@@ -64,7 +64,7 @@ class Trainer:
                 self.schedule,
                 config.weight_decay,
                 slow_variables=start.slow_variables(self.model, config),
-                slow_rate=config.init_rate,
+                slow_rate=config.init_rate or 1.0,  # With 0 they do not train at all.
             )
             if hasattr(optimizer, "build"):  # Those of tensorflow-addons make their variables in the first step.
                 optimizer.build(self.model.trainable_variables)

@@ -8,9 +8,7 @@ theirs and at most their sum, and for each box the largest is taken:
 A box has one class, so that triplets of different subject classes exclude each other, and in principle their
 probabilities add up; triplets of one class with other relations or objects mostly imply each other. But the model
 answers each triplet by itself, and what it errs adds up, too: over hundreds of triplets, small probabilities of what is
-not there become large. On partial descriptions of CLEVR renders the largest is nearer to what holds, and orders better,
-than the sum over classes of the largest in each, and both do than 1 - prod(1 - p), which takes what is said of one box
-again and again for independent signs.
+not there become large. And 1 - prod(1 - p) takes what is said of one box again and again for independent signs.
 """
 
 from __future__ import annotations

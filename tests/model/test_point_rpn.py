@@ -1,5 +1,7 @@
 """A detector without anchors as the start of an RPN, and the network around it."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -75,6 +77,15 @@ def test_the_network_learns_with_it(model, picture):
     assert np.isfinite(float(total))
     moved = [g is not None and np.abs(tf.convert_to_tensor(g)).max() > 0 for g in gradients]
     assert np.mean(moved) > 0.8
+
+
+def test_a_rate_of_zero_keeps_the_detector_and_trains_what_is_new():
+    model = tiny.model(dataclasses.replace(CONFIG, init_rate=0.0, init_modules=("backbone", "rpn_head")))
+    trained = {id(variable) for variable in model.trainable_variables}
+    backbone, rpn = model.detector.backbone, model.detector.rpn_head
+    assert not trained & {id(variable) for variable in [*backbone.variables, *rpn.head.variables]}
+    new = [rpn.hidden.kernel, rpn.score.kernel, rpn.deltas.kernel, model.labeler.entity.kernel]
+    assert trained >= {id(variable) for variable in new}
 
 
 @pytest.mark.parametrize(
