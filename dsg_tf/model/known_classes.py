@@ -27,11 +27,21 @@ class KnownClasses(keras.layers.Layer):
         """Float32 `[B, N, C]` to float32 `[B, N, E]`."""
         return self.map(logits)
 
-    def match(self, entities: Sequence[str]) -> None:
-        """Makes the map the identity where a class has the name of a known one; zero elsewhere."""
+    def match(self, entities: Sequence[str], groups: Sequence[Sequence[str]] = ()) -> None:
+        """Makes the map the identity where a class has the name of a known one, or means the same; zero elsewhere.
+
+        Args:
+          entities: names of the E classes.
+          groups: words that mean the same; the first group that has the class and a known one counts.
+        """
         kernel = np.zeros([len(self.names), len(entities)], np.float32)
         for column, entity in enumerate(entities):
-            if entity.casefold() in self.names:
-                kernel[self.names.index(entity.casefold()), column] = 1.0
+            known = self._known(entity.casefold(), groups)
+            if known is not None:
+                kernel[self.names.index(known), column] = 1.0
         self.map.kernel.assign(kernel)
         logging.info("the detector knows %d of %d classes by name", int(kernel.sum()), len(entities))
+
+    def _known(self, entity: str, groups: Sequence[Sequence[str]]) -> str | None:
+        words = (entity, *(word for group in groups if entity in group for word in group))
+        return next((word for word in words if word in self.names), None)

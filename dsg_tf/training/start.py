@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from absl import logging
 
 from dsg_tf import build, checkpoints
@@ -10,6 +12,7 @@ from dsg_tf.data.batches import displacements
 from dsg_tf.data.records import DatasetInfo
 from dsg_tf.model.baselines.shifts import MAP_SIZE
 from dsg_tf.process import environment
+from dsg_tf.words.aliases import for_vocabulary, shipped
 
 # Below so many input channels, oneDNN's gradient of the kernel of a 1x1 convolution with stride 2 writes beyond its
 # memory on processors with AVX-512 (TensorFlow 2.20; 4, 8 and 12 channels do, 16 and more never did).
@@ -26,7 +29,8 @@ def initialize(model, config: Config, info: DatasetInfo) -> None:
     if config.init_checkpoint:
         checkpoints.initialize(model, config.init_checkpoint, config.init_modules)
         if "rpn_head" in config.init_modules and getattr(model, "known_classes", None) is not None:
-            model.known_classes.match(info.vocabulary.entities)
+            groups = [aliases.entities for aliases in (*for_vocabulary(info.vocabulary), shipped("coco"))]
+            model.known_classes.match(info.vocabulary.entities, list(itertools.chain(*groups)))
     if config.model == "ss":
         cells = MAP_SIZE * displacements.mean_displacements(
             info.shard_paths(config.data_dir, "train"), len(info.vocabulary.relations)

@@ -67,6 +67,16 @@ def test_classes_of_the_same_name_start_as_the_detector_s_logits():
     np.testing.assert_array_equal(layer(logits), expected)
 
 
+def test_classes_of_another_name_for_the_same_start_as_its_logits():
+    layer = KnownClasses(["person", "couch", "tv"], 4)
+    logits = np.random.default_rng(0).normal(size=[2, 5, 3]).astype(np.float32)
+    layer(logits)
+    groups = [["sofa", "settee"], ["couch", "sofa", "settee"], ["person", "tv"]]
+    layer.match(["sofa", "Settee", "tv", "sky"], groups)
+    expected = np.stack([logits[..., 1], logits[..., 1], logits[..., 2], 0 * logits[..., 0]], axis=-1)
+    np.testing.assert_array_equal(layer(logits), expected)
+
+
 def test_dropout_is_a_function_of_the_seed_and_only_in_training():
     config = tiny.config(dropout=0.5, label_term=True)
     model, batch = tiny.model(config), tiny.batch(config, 2)
