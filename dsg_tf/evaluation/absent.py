@@ -55,8 +55,10 @@ def draw(batch: dict[str, tf.Tensor], first_image: int, spec: BatchSpec) -> Cont
 
 @tf.function(autograph=False, reduce_retracing=True)
 def _draw(queries, entities, key, num_entities: int, num_relations: int):
-    count = tf.shape(queries)[0]
-    return contrast.draw(queries, entities, count, key, num_entities=num_entities, num_relations=num_relations)
+    # As in the input pipeline: counting classes has no deterministic form on GPUs, and a training's validation fails.
+    with tf.device("/cpu:0"):
+        count = tf.shape(queries)[0]
+        return contrast.draw(queries, entities, count, key, num_entities=num_entities, num_relations=num_relations)
 
 
 def report(truths: Sequence[float], others: Mapping[str, Sequence[float]]) -> dict[str, Any]:

@@ -42,6 +42,15 @@ def drawn_of_images(loaded, batch_size):
     return rows
 
 
+def test_all_of_the_drawing_is_done_on_the_cpu():
+    """On a GPU, counting has no deterministic form, and the validation of a training is deterministic."""
+    queries, entities = tf.TensorSpec([None, 3], tf.int32), tf.TensorSpec([None], tf.int32)
+    graph = absent._draw.get_concrete_function(queries, entities, tf.TensorSpec([2], tf.int32), 3, 2).graph
+    counting = [operation for operation in graph.get_operations() if "Bincount" in operation.type]
+    assert counting
+    assert all("CPU" in operation.device for operation in counting)
+
+
 def test_what_is_drawn_does_not_hold_and_is_of_the_kind_it_is_called(loaded):
     kinds = set()
     for number, (queries, of_queries) in enumerate(drawn_of_images(loaded, 1)):
