@@ -58,6 +58,15 @@ def iou(boxes, others):
     return tf.maximum(box_ops.bbox_overlap(boxes, others), 0.0)
 
 
+def overlap(boxes):
+    """Intersection over the smaller area of every pair: `[B, N, 4]` to `[B, N, N]`; 0 where either box is empty."""
+    first, second = boxes[:, :, tf.newaxis], boxes[:, tf.newaxis]
+    sides = tf.minimum(first[..., 2:], second[..., 2:]) - tf.maximum(first[..., :2], second[..., :2])
+    areas = tf.reduce_prod(tf.maximum(boxes[..., 2:] - boxes[..., :2], 0.0), axis=-1)
+    smaller = tf.minimum(areas[:, :, tf.newaxis], areas[:, tf.newaxis])
+    return tf.math.divide_no_nan(tf.reduce_prod(tf.maximum(sides, 0.0), axis=-1), smaller)
+
+
 def clip(boxes, size):
     """Clips boxes `[B, N, 4]` to images of `size` `[B, 2]` (height, width)."""
     return box_ops.clip_boxes(boxes, size[:, tf.newaxis, :])

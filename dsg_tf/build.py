@@ -126,6 +126,7 @@ def _graph_model(config: Config, num_entities: int, num_relations: int) -> dsg.D
         refine_features=has.refines_from == "features",
         labeler=labeler,
         refined_nms_iou=config.refined_nms_iou,
+        answer_overlap=config.answer_overlap,
         whole_pixels=config.whole_pixels,
         dropout=config.dropout,
         hidden=config.hide,

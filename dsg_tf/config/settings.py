@@ -154,6 +154,12 @@ class Config:
         "do not answer; 1: all do, as in the paper",
         minimum=0,
     )
+    answer_overlap: float = _setting(
+        1.0,
+        "of the boxes of an answer that share at least so much of the smaller one, the most probable answers; "
+        "1: all do, as in the paper",
+        minimum=0,
+    )
 
     # Region features.
     point_features: str = _setting(

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from dsg_tf import boxes as box_lib
 from dsg_tf.keras import keras
-from dsg_tf.model import hidden_input, relative_geometry
+from dsg_tf.model import duplicates, hidden_input, relative_geometry
 from dsg_tf.model.heads import relation_probabilities
 
 # What `answer` reads of what `encode` returns; TWO STEP answers from labels, all others from nodes (and pairs).
@@ -34,6 +34,7 @@ class DSG(keras.Model):
       describe_pairs: layer from edges z'_ij to the descriptors of a `PairTerm`; None without one.
       edge_refiner: `EdgeRefiner` of the refined boxes; None without one.
       refined_nms_iou: at inference, IoU threshold of a non-maximum suppression of the refined boxes; 1: none.
+      answer_overlap: overlap of two boxes from which on one of them answers, see `duplicates.drop`; 1: both.
       whole_pixels: whether, at inference, boxes end at whole pixels of the original image.
       dropout: share of f_i, f_ij and z'_i that is zero in a training step.
       hidden: part of the input that it does not get to see, see `hidden_input.hide`.
@@ -56,6 +57,7 @@ class DSG(keras.Model):
         edge_refiner=None,
         refine_features: bool = False,
         refined_nms_iou: float = 1.0,
+        answer_overlap: float = 1.0,
         whole_pixels: bool = False,
         dropout: float = 0.0,
         hidden: str = "",
@@ -69,7 +71,8 @@ class DSG(keras.Model):
         self.auxiliary_classifier, self.describe_pairs = auxiliary_classifier, describe_pairs
         self.edge_refiner, self.known_classes = edge_refiner, known_classes
         self.refine_features, self.refined_nms_iou = refine_features, refined_nms_iou
-        self.whole_pixels, self.dropout, self.hidden = whole_pixels, dropout, hidden
+        self.answer_overlap, self.whole_pixels = answer_overlap, whole_pixels
+        self.dropout, self.hidden = dropout, hidden
 
     @property
     def modules_of_model_garden(self) -> dict[str, tf.Module]:
@@ -182,7 +185,8 @@ class DSG(keras.Model):
           `[B, Q, N]` in [0, 1]; `answer_probability` float32 `[B, Q]`: that there is an answer; and, but for TWO STEP,
           `role_logits` and `role_probabilities` float32 `[B, Q, N, 4]`: Background, Subject, Object, Other.
         """
-        return self.classifier(encoded, queries, skip_invalid)
+        found = self.classifier(encoded, queries, skip_invalid)
+        return duplicates.drop(found, encoded["boxes"], self.answer_overlap) if self.answer_overlap < 1 else found
 
 
 def _append_coordinates(features, boxes, image_size):

@@ -1,12 +1,20 @@
 """Geometry of boxes in plain Python and numpy, to compare with."""
 
 
-def iou_of(first, second) -> float:
-    """IoU of two boxes in plain Python."""
+def area_of(box) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+def intersection_of(first, second) -> float:
     height = min(first[2], second[2]) - max(first[0], second[0])
     width = min(first[3], second[3]) - max(first[1], second[1])
-    shared = max(height, 0.0) * max(width, 0.0)
-    total = sum((b[2] - b[0]) * (b[3] - b[1]) for b in (first, second)) - shared
+    return max(height, 0.0) * max(width, 0.0)
+
+
+def iou_of(first, second) -> float:
+    """IoU of two boxes in plain Python."""
+    shared = intersection_of(first, second)
+    total = area_of(first) + area_of(second) - shared
     return shared / total if total > 0 else 0.0
 
 
