@@ -13,7 +13,7 @@ from dsg_tf.model import duplicates, hidden_input, relative_geometry
 from dsg_tf.model.heads import relation_probabilities
 
 # What `answer` reads of what `encode` returns; TWO STEP answers from labels, all others from nodes (and pairs).
-STATE = ("nodes", "pairs", "valid", "entity_logits", "relation_logits")
+STATE = ("nodes", "pairs", "valid", "boxes", "entity_logits", "relation_logits")
 
 
 class DSG(keras.Model):

@@ -6,6 +6,8 @@ may be, and those that reach beyond it cost IoU.
 
 from __future__ import annotations
 
+import functools
+
 import tensorflow as tf
 
 from dsg_tf import boxes as box_lib
@@ -28,9 +30,11 @@ def drop(found: dict[str, tf.Tensor], boxes, overlap: float) -> dict[str, tf.Ten
     near = (box_lib.overlap(boxes) >= overlap) & ~tf.eye(count, dtype=tf.bool)
     earlier = tf.range(count) < tf.range(count)[:, tf.newaxis]
     masks = {}
+    # Not `tf.newaxis`: LiteRT has no slice of bools of a free length.
+    beside = functools.partial(tf.expand_dims, axis=2)
     for role in ROLES:
         mask, scores = found[f"{role}_mask"], found[f"{role}_scores"]
-        own, other = scores[..., tf.newaxis], scores[:, :, tf.newaxis]
+        own, other = tf.expand_dims(scores, -1), beside(scores)
         better = (other > own) | ((other == own) & earlier)
-        masks[f"{role}_mask"] = mask & ~tf.reduce_any(near[:, tf.newaxis] & mask[:, :, tf.newaxis] & better, axis=-1)
+        masks[f"{role}_mask"] = mask & ~tf.reduce_any(tf.expand_dims(near, 1) & beside(mask) & better, axis=-1)
     return {**found, **masks}

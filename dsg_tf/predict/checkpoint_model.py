@@ -22,7 +22,7 @@ from dsg_tf.words.words import Words
 
 _AT_ONCE = 512  # Triplets about one image in one call; with pairs of boxes, a triplet takes megabytes.
 # What is kept of an image: for answers, for scene graphs, and for both.
-_STATE = (*dsg.STATE, "relation_probabilities", "boxes")
+_STATE = (*dsg.STATE, "relation_probabilities")
 
 
 class CheckpointModel(ImageModel):

@@ -5,9 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from dsg_tf.data.roles import ROLES
-
-# What `answer` reads of what `encode` returns; TWO STEP answers from labels, all others from nodes (and pairs).
-STATE = ("nodes", "pairs", "valid", "entity_logits", "relation_logits")
+from dsg_tf.model.dsg import STATE
 
 
 def state_of(encoded) -> dict[str, tf.Tensor]:
