@@ -104,8 +104,9 @@ def _graph_model(config: Config, num_entities: int, num_relations: int) -> dsg.D
         sizes = num_entities, num_relations, config.hidden_units
         gated = has.graph and config.gated_relations
         label_term = config.label_term and has.labels
+        neighbor_units = config.neighbor_units if has.graph and has.labels else 0
         classifier = heads.ReferringClassifier(
-            *sizes, pair_units, gated=gated, label_term=label_term, name="classifier"
+            *sizes, pair_units, gated=gated, label_term=label_term, neighbor_units=neighbor_units, name="classifier"
         )
         if has.graph and config.loss_weights.auxiliary_rr:
             auxiliary = heads.ReferringClassifier(*sizes, name="auxiliary_classifier")

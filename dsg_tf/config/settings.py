@@ -204,6 +204,12 @@ class Config:
         "0: it sees one box at a time, as in the paper",
         minimum=0,
     )
+    neighbor_units: int = _setting(
+        0,
+        "gates by which the RR classifier sees the label head's classes of the boxes around a box; 0: none, as in the "
+        "paper, which has to learn for each class anew what it means as a partner",
+        minimum=0,
+    )
     label_term: bool = _setting(
         False,
         "the query's classes enter the RR classifier by the label head's logits of them alone; the paper's has to "

@@ -13,6 +13,7 @@ import tensorflow as tf
 from dsg_tf import boxes as box_lib
 from dsg_tf.data.roles import LABEL_OF, NUM_LABELS, OBJECT, SUBJECT
 from dsg_tf.keras import keras
+from dsg_tf.model.neighbor_term import NeighborTerm
 from dsg_tf.model.partner_keys import PartnerKeys
 
 # Log probability from which on it does not matter how improbable a partner is: an image may have one box only.
@@ -87,6 +88,7 @@ class ReferringClassifier(keras.layers.Layer):
       gated: whether `PartnerKeys` add to the logits; the paper's have none.
       label_term: whether the query's classes enter by a `LabelTerm` alone, and have neither tables nor keys; the
         paper's have tables.
+      neighbor_units: gates of a `NeighborTerm`; 0: none, as in the paper.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class ReferringClassifier(keras.layers.Layer):
         pair_units: int = 0,
         gated: bool = False,
         label_term: bool = False,
+        neighbor_units: int = 0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -116,13 +119,17 @@ class ReferringClassifier(keras.layers.Layer):
             self.object = keras.layers.Embedding(num_entities, hidden_units, "uniform", name="object")
         self.hidden = keras.layers.Dense(hidden_units, activation="relu", name="hidden")
         self.logits = keras.layers.Dense(NUM_LABELS, name="logits")
+        self.neighbor_term = None
+        if neighbor_units:
+            self.neighbor_term = NeighborTerm(num_relations, neighbor_units, name="neighbor_term")
 
     def call(self, encoded, queries, skip_invalid: bool = False):
         """Answers queries.
 
         Args:
           encoded: `nodes` `[B, N, .]` and `valid` bool `[B, N]`; for a pair term `pairs` `[B, N, N, .]`; for a label
-            term `entity_logits` float32 `[B, N, E]`, with a pair term also `relation_logits` `[B, N, N, R]`.
+            term `entity_logits` float32 `[B, N, E]`, with a pair term also `relation_logits` `[B, N, N, R]`; for a
+            neighbor term `entity_logits` and `boxes` float32 `[B, N, 4]`.
           queries: int32 `[B, Q, 3]`, class triplets.
           skip_invalid: whether to compute only as many boxes as the fullest image of the batch has, which XLA, with its
             fixed shapes, cannot. Where a box is not valid, its logits have no meaning, either way.
@@ -134,6 +141,8 @@ class ReferringClassifier(keras.layers.Layer):
         logits = self._valid_logits(nodes, queries, valid) if skip_invalid else self._logits(nodes, queries)
         if self.label_term is not None:
             logits = self.label_term(logits, encoded["entity_logits"], queries)
+        if self.neighbor_term is not None:
+            logits = self.neighbor_term(logits, encoded["boxes"], valid, encoded["entity_logits"], queries)
         if self.pair_term is not None:
             labels = encoded["relation_logits"] if self.pair_term.by_label else None
             logits = self.pair_term(logits, encoded["pairs"], queries[..., 1], valid, labels)
