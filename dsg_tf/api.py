@@ -217,14 +217,19 @@ def load_model(model: str | os.PathLike[str], *, aliases: Aliases | None = None)
 def _left_as_they_are() -> Iterator[None]:
     """Puts back what to build a network sets for the whole process: Keras' policy, and the numbers by chance.
 
-    But not TensorFlow's seed, which nothing public tells.
+    But not TensorFlow's seed, which nothing public tells. Model Garden, when it is imported, has matplotlib draw without
+    a screen (`matplotlib.use("Agg")`), and a notebook would no longer show its own plots: it does not get to do that.
     """
+    import matplotlib
+
     from dsg_tf.keras import keras
 
     state, numpy_state, policy = random.getstate(), np.random.get_state(), keras.mixed_precision.global_policy()
+    use, matplotlib.use = matplotlib.use, lambda *args, **kwargs: None
     try:
         yield
     finally:
+        matplotlib.use = use
         random.setstate(state)
         np.random.set_state(numpy_state)
         keras.mixed_precision.set_global_policy(policy)
