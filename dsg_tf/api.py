@@ -220,8 +220,8 @@ def load_model(model: str | os.PathLike[str], *, aliases: Aliases | None = None)
 def _left_as_they_are() -> Iterator[None]:
     """Puts back what to build a network sets for the whole process: Keras' policy, and the numbers by chance.
 
-    But not TensorFlow's seed, which nothing public tells. Model Garden, when it is imported, has matplotlib draw without
-    a screen (`matplotlib.use("Agg")`), and a notebook would no longer show its own plots: here it does not get to.
+    But not TensorFlow's seed, which nothing public tells. Model Garden, when it is imported, has matplotlib draw
+    without a screen (`matplotlib.use("Agg")`), and a notebook would no longer show its own plots: not so here.
     """
     import matplotlib
 

@@ -49,7 +49,9 @@ def test_the_package_alone_imports_nothing():
     code = "import sys, dsg_tf; print(sorted({'numpy', 'tensorflow', 'PIL', 'dsg_tf.api'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], env=commands.ENVIRONMENT, capture_output=True, text=True)
     assert done.stdout == "[]\n", done.stderr
-    code = "import sys; from dsg_tf import load_model; print({'tensorflow', 'official', 'matplotlib'} & set(sys.modules))"
+    code = (
+        "import sys; from dsg_tf import load_model; print({'tensorflow', 'official', 'matplotlib'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], env=commands.ENVIRONMENT, capture_output=True, text=True)
     assert done.stdout == "set()\n", done.stderr  # A mistyped name of a model is told before they are imported.
     with pytest.raises(AttributeError, match="module 'dsg_tf' has no attribute 'load_modle'"):
