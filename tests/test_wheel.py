@@ -159,3 +159,4 @@ def test_a_model_at_hand_is_found_by_its_name_and_nothing_is_written_beside_it(r
     os.remove(tmp_path / "models" / "tiny" / "vocabulary.json")
     refused = run("dsg-eval", *flags)
     assert refused.returncode == 1 and "'models/tiny/vocabulary.json'" in refused.stderr
+    assert refused.stderr.splitlines()[-1].startswith("dsg-eval: ")
