@@ -1,4 +1,4 @@
-"""docs/tour.ipynb runs from top to bottom in a copy of the checkout, with less to train, and its numbers hold."""
+"""docs/tour.ipynb runs from top to bottom in a copy of the checkout, and its numbers hold."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ from nbclient import NotebookClient
 
 pytestmark = pytest.mark.process
 COPIED = ("configs", "dsg_tf", "export", "models", "train.py")
-SMALL = 'SCENES = "128,8,8"\nEPOCHS = 6'
-# After 192 steps; a system that sees no picture stays below the half of it.
-SUBJECT_IOU = 0.15
+SUBJECT_IOU = 0.5  # Far below what the committed notebook has, 0.715, and above what a system without pictures reaches.
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +33,12 @@ def checkout(tmp_path_factory):
         else:
             shutil.copy(source, target)
     notebook = nbformat.read(os.path.join(ROOT, notebook_cells.NOTEBOOK), as_version=4)
-    (sizes,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
-    sizes.source = SMALL
     (folder / "docs").mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(folder))
         patch.setenv("CUDA_VISIBLE_DEVICES", "-1")
         resources = {"metadata": {"path": str(folder / "docs")}}
-        NotebookClient(notebook, timeout=900, kernel_name="python3", resources=resources).execute()
+        NotebookClient(notebook, timeout=1500, kernel_name="python3", resources=resources).execute()
     return folder, {cell.id: cell for cell in notebook.cells}
 
 
@@ -58,12 +54,12 @@ def rows(cell) -> list[list[str]]:
     return [[part.strip() for part in line.strip("|").split("|")] for line in lines]
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_it_learns_more_than_a_control_that_sees_no_picture(checkout):
     folder, cells = checkout
     systems = folder / "runs" / "tour" / "systems"
     score = json.loads((systems / "dsg_seed0" / "eval_test.json").read_text())
-    assert score["num_images"] == 8 and score["subject_iou"] > SUBJECT_IOU
+    assert score["num_images"] == 32 and score["subject_iou"] > SUBJECT_IOU
     assert rows(cells["scores"])[0][1:] == [f"{score[f'{role}_iou']:.3f}" for role in ("subject", "object")]
     compared = json.loads((systems / "compare.json").read_text())["systems"]
     assert compared["dsg-image"]["subject"]["difference"] < -SUBJECT_IOU / 2
@@ -71,7 +67,7 @@ def test_it_learns_more_than_a_control_that_sees_no_picture(checkout):
     assert [row[0] for row in rows(cells["compare"])] == ["DSG", "DSG without image"]
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_the_server_answers_as_the_model_in_the_process(checkout):
     folder, cells = checkout
     assert (folder / "runs" / "tour" / "exported" / "1" / "saved_model.pb").exists()
@@ -82,7 +78,7 @@ def test_the_server_answers_as_the_model_in_the_process(checkout):
     assert told(cells["client"]).strip() == "the server ended with exit code 0"
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_the_model_at_hand_says_what_the_notebook_says(checkout):
     _, cells = checkout
     committed = {cell["id"]: cell for cell in notebook_cells.cells("code")}
@@ -96,7 +92,7 @@ def test_the_model_at_hand_says_what_the_notebook_says(checkout):
     assert "not found" in told(cells["absent"]) and "refused: unknown subject 'zebra'" in told(cells["text"])
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_it_writes_below_its_folder_alone(checkout):
     folder, _ = checkout
     assert sorted(os.listdir(folder)) == sorted([*COPIED, "docs", "runs"])
