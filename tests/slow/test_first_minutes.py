@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 import shutil
@@ -19,7 +18,7 @@ pytestmark = pytest.mark.process
 PAGE = "docs/first_minutes.md"
 BLOCKS = documented_commands.fenced_blocks(PAGE)
 # What stands below a block of commands or of Python is what it prints.
-SHOWN = [(block, text) for (_, block), (language, text) in itertools.pairwise(BLOCKS) if language == "text"]
+SHOWN = [(block, text) for (_, block), (language, text) in zip(BLOCKS, BLOCKS[1:]) if language == "text"]
 ASKED = [(block, text) for block, text in SHOWN if "dsg-ask" in block]
 NUMBER = re.compile(r"\d+\.\d*")
 
