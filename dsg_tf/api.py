@@ -24,7 +24,6 @@ import numpy as np
 from PIL import Image
 
 from dsg_tf.data.scene import Vocabulary
-from dsg_tf.drawing import answer_pictures
 from dsg_tf.predict import answers, loading, picture_files, plain_text
 from dsg_tf.predict.image_model import RELATIONS, EncodedImage, ImageModel, Refused, in_batches
 from dsg_tf.predict.picture_files import Picture
@@ -54,6 +53,8 @@ class Answer(answers.Answer):
 
     def picture(self) -> Image.Image:
         """The subject's boxes in green, the object's in violet, with their scores; says where nothing was found."""
+        from dsg_tf.drawing import answer_pictures
+
         return answer_pictures.draw(self.image, [self], self.threshold)
 
     def __str__(self) -> str:
@@ -75,6 +76,8 @@ class SceneGraph(answers.LabelledGraph):
 
     def picture(self) -> Image.Image:
         """The most probable relations, over the picture and beside it."""
+        from dsg_tf.drawing import answer_pictures
+
         return answer_pictures.draw_graph(answer_pictures.open_image(self.image), self)
 
     def __str__(self) -> str:
@@ -217,14 +220,19 @@ def load_model(model: str | os.PathLike[str], *, aliases: Aliases | None = None)
 def _left_as_they_are() -> Iterator[None]:
     """Puts back what to build a network sets for the whole process: Keras' policy, and the numbers by chance.
 
-    But not TensorFlow's seed, which nothing public tells.
+    But not TensorFlow's seed, which nothing public tells. Model Garden, when it is imported, has matplotlib draw
+    without a screen (`matplotlib.use("Agg")`), and a notebook would no longer show its own plots: not so here.
     """
+    import matplotlib
+
     from dsg_tf.keras import keras
 
     state, numpy_state, policy = random.getstate(), np.random.get_state(), keras.mixed_precision.global_policy()
+    use, matplotlib.use = matplotlib.use, lambda *args, **kwargs: None
     try:
         yield
     finally:
+        matplotlib.use = use
         random.setstate(state)
         np.random.set_state(numpy_state)
         keras.mixed_precision.set_global_policy(policy)

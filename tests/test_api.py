@@ -49,6 +49,11 @@ def test_the_package_alone_imports_nothing():
     code = "import sys, dsg_tf; print(sorted({'numpy', 'tensorflow', 'PIL', 'dsg_tf.api'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], env=commands.ENVIRONMENT, capture_output=True, text=True)
     assert done.stdout == "[]\n", done.stderr
+    code = (
+        "import sys; from dsg_tf import load_model; print({'tensorflow', 'official', 'matplotlib'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=commands.ENVIRONMENT, capture_output=True, text=True)
+    assert done.stdout == "set()\n", done.stderr  # A mistyped name of a model is told before they are imported.
     with pytest.raises(AttributeError, match="module 'dsg_tf' has no attribute 'load_modle'"):
         dsg_tf.load_modle  # noqa: B018
 
@@ -205,3 +210,15 @@ def test_loading_leaves_numbers_by_chance_and_the_policy_as_they_are(model_dir):
     dsg_tf.load_model(model_dir)
     assert before[0] == random.getstate() and before[1] == np.random.get_state()[1].tolist()
     assert keras.mixed_precision.global_policy().name == before[2]
+
+
+@pytest.mark.process
+def test_loading_leaves_the_plots_of_a_notebook_where_they_are_shown(model_dir):
+    """Model Garden asks for another way of drawing when it is imported, which no notebook would show."""
+    code = (
+        "import matplotlib; matplotlib.use('svg'); import dsg_tf, sys; dsg_tf.load_model(sys.argv[1]); "
+        "shown = matplotlib.get_backend(); matplotlib.use('pdf'); print(shown, matplotlib.get_backend())"
+    )
+    command = [sys.executable, "-c", code, model_dir]
+    done = subprocess.run(command, env=commands.ENVIRONMENT, capture_output=True, text=True)
+    assert done.stdout == "svg pdf\n", done.stderr[-3000:]

@@ -116,7 +116,7 @@ def check_tool(command: Command) -> None:
     program, arguments = command.program, list(command.arguments)
     text = " ".join(arguments)
     if program == "pip":
-        (extras,) = re.findall(r"install -e \.(?:\[([\w,]+)\])?$", text)
+        (extras,) = re.findall(r"install -e \.(?:/dsg_tf)?(?:\[([\w,]+)\])?$", text)
         known = setup_cfg().options("options.extras_require")
         assert set(filter(None, extras.split(","))) <= set(known), f"{extras}: known are {known}"
     elif program == "pytest":
@@ -128,6 +128,7 @@ def check_tool(command: Command) -> None:
     else:
         known = {
             "mkdocs": ["build --strict", "serve"],
+            "jupyter": ["execute --inplace docs/tour.ipynb"],
             "ruff": ["check .", "format ."],
             "tensorboard": ["--logdir=runs", "--logdir=runs/compare"],
         }

@@ -39,8 +39,9 @@ def packed(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def wheel(packed, tmp_path_factory):
-    source, folder = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+def source(packed, tmp_path_factory):
+    """A copy of the checkout, with the small model as the one at hand."""
+    source = tmp_path_factory.mktemp("source")
     for name in ("dsg_tf", "export", "tests", "benchmarks"):
         shutil.copytree(os.path.join(ROOT, name), source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in (
@@ -55,6 +56,12 @@ def wheel(packed, tmp_path_factory):
     ):
         shutil.copy(os.path.join(ROOT, name), source)
     shutil.copytree(packed, source / "models" / "tiny")
+    return source
+
+
+@pytest.fixture(scope="module")
+def wheel(source, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", f"--wheel-dir={folder}", str(source)]
     subprocess.run(pip, check=True)
     (path,) = folder.glob("dsg_tf-*.whl")
@@ -93,6 +100,19 @@ def test_its_top_level_is_the_two_packages_and_models_are_inside(wheel, packed):
     assert modules <= set(names)
     static = pathlib.Path(ROOT).glob("export/demo/static/*")  # Of the page of dsg-demo.
     assert {str(path.relative_to(ROOT)) for path in static} <= set(names)
+
+
+def test_an_editable_installation_is_found_beside_its_checkout(source, tmp_path):
+    """`git clone` makes a directory dsg_tf/, which is not the package, though Python would take it for one."""
+    shutil.copytree(source, tmp_path / "dsg_tf")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    python = str(tmp_path / "venv" / "bin" / "python")
+    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--editable"]
+    subprocess.run([*pip, str(tmp_path / "dsg_tf")], check=True)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    code = "import dsg_tf, export; print(dsg_tf.__file__, export.__file__)"
+    done = subprocess.run([python, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.stdout.split() == [str(tmp_path / "dsg_tf" / name / "__init__.py") for name in ("dsg_tf", "export")]
 
 
 @pytest.mark.parametrize("command", console_scripts())
@@ -139,3 +159,4 @@ def test_a_model_at_hand_is_found_by_its_name_and_nothing_is_written_beside_it(r
     os.remove(tmp_path / "models" / "tiny" / "vocabulary.json")
     refused = run("dsg-eval", *flags)
     assert refused.returncode == 1 and "'models/tiny/vocabulary.json'" in refused.stderr
+    assert refused.stderr.splitlines()[-1].startswith("dsg-eval: ")

@@ -36,14 +36,17 @@ NAMES = {
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One trained system: its seed, its minutes of training and evaluation, and the score of each query."""
+    """One trained system: its seed, its minutes of training and evaluation, and the score of each query.
+
+    The minutes are None where `train.py` trained it, and not the comparison: nobody counted them.
+    """
 
     seed: int
-    minutes: float
+    minutes: float | None
     queries: list[QueryResult]
 
     @classmethod
-    def load(cls, model_dir: str, split: str, seed: int, minutes: float) -> Run:
+    def load(cls, model_dir: str, split: str, seed: int, minutes: float | None) -> Run:
         return cls(seed, minutes, query_results.read_queries(os.path.join(model_dir, f"queries_{split}.csv")))
 
     def ious(self, role: str) -> np.ndarray:
@@ -69,9 +72,10 @@ def report(runs: Mapping[str, Sequence[Run]]) -> dict[str, dict[str, Any]]:
         raise ValueError(f"the runs of {', '.join(keys)} were scored on different queries")
     result = {}
     for name, of_model in runs.items():
+        minutes = [run.minutes for run in of_model if run.minutes is not None]
         entry: dict[str, Any] = {
             "seeds": [run.seed for run in of_model],
-            "minutes": round(float(np.mean([run.minutes for run in of_model])), 1),
+            "minutes": round(float(np.mean(minutes)), 1) if minutes else None,
         }
         for role in ROLES:
             scores = _averaged(of_model, role)
@@ -135,7 +139,7 @@ def table(found: Mapping[str, Mapping[str, Any]]) -> str:
             difference,
             p_value,
             str(len(entry["seeds"])),
-            f"{entry['minutes']:.0f}",
+            "" if entry["minutes"] is None else f"{entry['minutes']:.0f}",
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)

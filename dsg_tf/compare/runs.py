@@ -54,8 +54,10 @@ def compare(
     return report.table(report.report(runs))
 
 
-def train_if_needed(config: config_lib.Config, split: str, debug: bool = False) -> float:
+def train_if_needed(config: config_lib.Config, split: str, debug: bool = False) -> float | None:
     """Runs train.py's work in a process of its own, unless the results are there; returns its minutes, all told.
+
+    None where the results are there and were not made here: train.py counts no minutes.
 
     Raises:
       ValueError: the results that are there are of other settings.
@@ -64,7 +66,7 @@ def train_if_needed(config: config_lib.Config, split: str, debug: bool = False) 
     """
     results_path = os.path.join(config.model_dir, f"eval_{split}.json")
     path = os.path.join(config.model_dir, RUN_FILE)
-    spent = 0.0
+    spent = None
     if os.path.exists(path):
         with open(path, encoding="utf-8") as file:
             spent = json.load(file)["minutes"]
@@ -85,7 +87,7 @@ def train_if_needed(config: config_lib.Config, split: str, debug: bool = False) 
         process.join()
         raise stopping.Stopped(f"in {config.model_dir}") from stopped
     finally:
-        spent += (time.monotonic() - start) / 60
+        spent = (spent or 0.0) + (time.monotonic() - start) / 60
         files.write_json(path, {"minutes": round(spent, 2)})
     if process.exitcode or not os.path.exists(results_path):
         raise ChildProcessError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
@@ -26,7 +27,7 @@ def run(
     """Runs a command, from its flags to the exit of the process.
 
     Args:
-      name: of the command; begins each of its error messages.
+      name: of the command; begins each of its error messages, unless it was called by its installed name, dsg-NAME.
       define_flags: defines its flags; `--debug` is added.
       main: its work, which imports TensorFlow: not before the flags are known to be right.
       usage: what --help says of the command; by default the docstring of the module that runs.
@@ -34,6 +35,8 @@ def run(
       stoppable: SIGTERM and Ctrl-C raise `stopping.Stopped` in `main`; else they do what `main` makes of them.
       take_arguments: gives flags the values of arguments without a flag; None: there are none.
     """
+    called = os.path.basename(sys.argv[0])
+    name = called if called.startswith("dsg-") else name
     of_libraries = set(FLAGS)
     define_flags(FLAGS)
     flags.DEFINE_boolean(

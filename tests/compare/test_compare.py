@@ -1,5 +1,6 @@
 """Comparisons: statistics, table, plot, and the command on two small systems."""
 
+import dataclasses
 import json
 import os
 
@@ -50,6 +51,20 @@ def test_the_paired_test_counts_images_not_queries():
     assert found["difference"] == pytest.approx(0.0625)
     assert found["p_value"] == pytest.approx(stats.ttest_1samp([0.1, -0.05, 0.2, 0.0], 0).pvalue)
     assert report.paired_test(np.zeros(8), np.arange(8)) == {"difference": 0.0, "p_value": 1.0}
+
+
+def test_minutes_that_nobody_counted_are_left_out(tmp_path):
+    """train.py may have trained what a comparison takes."""
+    config = tiny.config(model_dir=str(tmp_path))
+    config_lib.save(config, str(tmp_path))
+    (tmp_path / "eval_val.json").write_text("{}")
+    assert runs.train_if_needed(config, "val") is None
+    (tmp_path / runs.RUN_FILE).write_text('{"minutes": 2.5}')
+    assert runs.train_if_needed(config, "val") == 2.5
+    uncounted = dataclasses.replace(run(0), minutes=None)
+    found = report.report({"dsg": [uncounted], "co": [uncounted, dataclasses.replace(run(1), minutes=7.0)]})
+    assert [found[name]["minutes"] for name in ("dsg", "co")] == [None, 7.0]
+    assert [line.split("|")[-2].strip() for line in report.table(found).splitlines()[2:]] == ["", "7"]
 
 
 def test_runs_on_different_queries_do_not_compare():

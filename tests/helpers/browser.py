@@ -30,7 +30,7 @@ FLAGS = (
 def missing() -> str:
     """What is not installed of what `opened` needs; "" where all is."""
     if importlib.util.find_spec("selenium") is None:
-        return "Selenium is not installed: pip install selenium"
+        return "Selenium is not installed: pip install -e '.[browser]'"
     programs = {"Chromium": _chromium(), "ChromeDriver": shutil.which("chromedriver")}
     return next((f"{name} is not installed" for name, path in programs.items() if path is None), "")
 

@@ -10,9 +10,10 @@ import re
 import shlex
 from collections.abc import Iterator
 
+import notebook_cells
 from paths import ROOT
 
-PROGRAMS = ("python", "pip", "pytest", "mkdocs", "ruff", "mypy", "tensorboard")
+PROGRAMS = ("python", "pip", "pytest", "mkdocs", "ruff", "mypy", "tensorboard", "jupyter")
 _FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"`([^`]+)`")
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*=")
@@ -109,6 +110,8 @@ def all_commands() -> dict[Command, str]:
     for path in configurations():
         for command in of_configuration(path):
             found.setdefault(command, path)
+    for text in notebook_cells.commands():
+        found.setdefault(Command.parse(text), notebook_cells.NOTEBOOK)
     return found
 
 
@@ -284,6 +287,11 @@ NOT_RUN = {
     "dsg-demo --model=clevr": "does not end; tests/slow/test_demo_process.py starts it",
     "python docs/demo_pages.py": "needs a browser; tests/slow/test_demo_page.py looks at the same where one is",
     "dsg-ask --model=clevr photo.png": "is there once it is installed; tests/test_wheel.py runs it so",
+    "dsg-ask --model=clevr photo.jpg": "tests/slow/test_first_minutes.py runs it, and compares what it prints",
+    "dsg-ask --model=clever photo.jpg": "tests/slow/test_first_minutes.py runs it, and compares what it prints",
+    "dsg-ask --model=clevr --words": "tests/export/test_ask.py asks for words",
+    **{str(Command.parse(text)): "tests/slow/test_tour.py runs the notebook" for text in notebook_cells.commands()},
+    "jupyter execute": "tests/slow/test_tour.py does the same",
     "ruff ": ".ci/run runs it",
     "mkdocs ": ".ci/run runs it",
     "tensorboard --logdir=": "does not end; tests/compare/test_tensorboard_server.py starts it",
