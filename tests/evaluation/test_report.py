@@ -14,7 +14,7 @@ import tiny
 import tiny_data
 from PIL import Image
 
-from dsg_tf import build, checkpoints
+from dsg_tf import build
 from dsg_tf import config as config_lib
 from dsg_tf.data import records
 from dsg_tf.data.records import DatasetInfo
@@ -28,18 +28,6 @@ from dsg_tf.evaluation.report import calibration, pages
 from dsg_tf.objectives import score_bins
 
 EVIL = "<script>alert(1)</script>"
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    folder = str(tmp_path_factory.mktemp("data"))
-    tiny_data.write(folder, {"test": tiny_data.NUM_IMAGES["test"]})
-    return folder
-
-
-@pytest.fixture(scope="module")
-def loaded(model_dir):
-    return checkpoints.load_model(model_dir)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny_data
-from absl import app, flags
+from absl import app
 
 from dsg_tf.data.problems import PreparationError
 from dsg_tf.data.roles import QUERY_PARTS, ROLES
@@ -61,9 +61,7 @@ def _photos(tmp_path):
 
 def run(**arguments) -> str:
     """What the command prints; it runs in this process."""
-    values = flags.FlagValues()
-    command.define_flags(values)
-    values(["predict", *[f"--{name}={value}" for name, value in arguments.items()]])
+    values = commands.parsed(command.define_flags, [f"--{name}={value}" for name, value in arguments.items()])
     return summary_lib.text(command.predict(values), values.output_dir)
 
 
