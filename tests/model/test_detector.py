@@ -30,7 +30,7 @@ def test_pixels_are_normalised_inside_the_image_and_zero_in_its_padding():
         pixel_std=STD,
         frozen_norms=(),
     )
-    found = made._normalize(tf.constant(image), tf.constant(sizes)).numpy()
+    found = made.normalize(tf.constant(image), tf.constant(sizes)).numpy()
     expected = (image - np.array(MEAN)) / np.array(STD)
     expected[0, :, 50:] = expected[1, 31:] = 0
     np.testing.assert_allclose(found, expected, atol=1e-6)
@@ -93,7 +93,7 @@ def test_a_faster_rcnn_of_model_garden_loads_whole_and_proposes_the_same(tmp_pat
     checkpoints.initialize(model, prefix, ["backbone", "decoder", "rpn_head"])
     found = model.detector(image, tf.constant(size))
 
-    normalized = model.detector._normalize(image, tf.constant(size))
+    normalized = model.detector.normalize(image, tf.constant(size))
     levels = items["decoder"](items["backbone"](normalized, training=False), training=False)
     scores, boxes = items["rpn_head"](levels)
     anchors = {
