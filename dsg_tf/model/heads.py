@@ -105,7 +105,7 @@ class ReferringClassifier(keras.layers.Layer):
         self.node = keras.layers.Dense(hidden_units, name="node")
         if not label_term:
             self.subject = keras.layers.Embedding(num_entities, hidden_units, "uniform", name="subject")
-        # In this order, by which checkpoints know the averages of the weights.
+        # In this order, by which checkpoints of version 0.2 and before know the averages of the weights.
         self.relation = keras.layers.Embedding(num_relations, hidden_units, "uniform", name="relation")
         if not label_term:
             self.object = keras.layers.Embedding(num_entities, hidden_units, "uniform", name="object")
