@@ -55,7 +55,7 @@ def main(_):
 def detections(model, batch):
     """Boxes, classes and scores of the one image, best first."""
     detector = model.detector
-    levels = detector.backbone(detector._normalize(batch["image"], batch["image_size"]))
+    levels = detector.backbone(detector.normalize(batch["image"], batch["image_size"]))
     head = detector.rpn_head({name: value for name, value in levels.items() if name != "2"})
     boxes = box_lib.clip(head["anchors"], batch["image_size"])[0].numpy()
     scores = tf.sigmoid(head["class_logits"])[0].numpy()

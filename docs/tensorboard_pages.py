@@ -1,4 +1,4 @@
-"""Takes the pictures of docs/tensorboard.md in a real browser: headless Chromium, which must be installed.
+"""Takes the pictures of docs/tensorboard.md in headless Chromium; needs ChromeDriver and Selenium.
 
 python docs/tensorboard_pages.py --logdir=runs/compare --output_dir=docs/tensorboard
 """
@@ -6,24 +6,22 @@ python docs/tensorboard_pages.py --logdir=runs/compare --output_dir=docs/tensorb
 from __future__ import annotations
 
 import argparse
-import base64
 import contextlib
-import fcntl
 import gzip
 import io
-import itertools
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tests", "helpers"))
+
+import browser
 from PIL import Image
 
 WIDTH, HEIGHT = 1600, 900
@@ -64,11 +62,6 @@ def main() -> None:
         take_pictures(address, arguments.output_dir)
 
 
-def chromium() -> str | None:
-    """The path of the browser; None where it is not installed."""
-    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-
-
 @contextlib.contextmanager
 def tensorboard(logdir: str) -> Iterator[str]:
     """Yields the address of a TensorBoard that has read ``logdir``."""
@@ -106,13 +99,14 @@ def take_pictures(address: str, output_dir: str) -> None:
     """Writes a PNG of 256 colours for each of `PAGES`, and of the first profile where there is one."""
     os.makedirs(output_dir, exist_ok=True)
     pages = {**PAGES, **trace_viewer(address)}
-    with Browser() as browser:
-        for name, (page, text, clicks) in pages.items():
-            browser.open(f"{address}/{page}")
-            browser.wait_for(text)
+    with browser.opened(WIDTH, HEIGHT) as driver:
+        page = Page(driver)
+        for name, (path, text, clicks) in pages.items():
+            page.open(f"{address}/{path}")
+            page.wait_for(text)
             for text in clicks:
-                browser.click(text)
-            browser.settled().quantize(256).save(os.path.join(output_dir, f"{name}.png"), optimize=True)
+                page.click(text)
+            page.settled().quantize(256).save(os.path.join(output_dir, f"{name}.png"), optimize=True)
 
 
 def trace_viewer(address: str) -> dict[str, tuple[str, str, list[str]]]:
@@ -129,102 +123,34 @@ def trace_viewer(address: str) -> dict[str, tuple[str, str, list[str]]]:
     return {"profile": (page, "Expand All", [])}
 
 
-class Browser:
-    """Headless Chromium, driven through its DevTools protocol: JSON messages over a pair of pipes."""
+class Page:
+    """A page of TensorBoard in a browser."""
 
-    def __enter__(self) -> Browser:
-        self._profile = tempfile.mkdtemp()
-        command_out, self._commands = os.pipe()
-        self._answers, answer_in = os.pipe()
-
-        def connect():  # Chromium reads descriptor 3 and writes descriptor 4.
-            moved = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, 10) for descriptor in (command_out, answer_in)]
-            for descriptor, wanted in zip(moved, (3, 4)):
-                os.dup2(descriptor, wanted)
-
-        self._process = subprocess.Popen(
-            [
-                chromium(),
-                "--headless",
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-dev-shm-usage",
-                "--remote-debugging-pipe",
-                f"--user-data-dir={self._profile}",
-                f"--window-size={WIDTH},{HEIGHT}",
-            ],
-            preexec_fn=connect,
-            close_fds=False,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        os.close(command_out)
-        os.close(answer_in)
-        self._reader = os.fdopen(self._answers, "rb")
-        self._numbers, self._session = itertools.count(1), {}
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = {"sessionId": self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]}
-        self.call("Emulation.setDeviceMetricsOverride", width=WIDTH, height=HEIGHT, deviceScaleFactor=1, mobile=False)
-        return self
-
-    def __exit__(self, *error) -> None:
-        self._process.kill()
-        self._process.wait()
-        os.close(self._commands)
-        self._reader.close()
-        shutil.rmtree(self._profile, ignore_errors=True)  # Its children end a little later, and may still write.
-
-    def call(self, method: str, **parameters):
-        """The result of a method of the protocol."""
-        number = next(self._numbers)
-        message = {"id": number, "method": method, "params": parameters, **self._session}
-        os.write(self._commands, json.dumps(message).encode() + b"\0")
-        while True:
-            answer = json.loads(self._read())
-            if answer.get("id") == number:
-                if "error" in answer:
-                    raise RuntimeError(f"{method}: {answer['error']}")
-                return answer["result"]
-
-    def _read(self) -> bytes:
-        message = bytearray()
-        while True:
-            byte = self._reader.read(1)
-            if not byte:
-                raise RuntimeError("chromium ended")
-            if byte == b"\0":
-                return bytes(message)
-            message += byte
+    def __init__(self, driver):
+        self._driver = driver
 
     def open(self, address: str) -> None:
-        self.call("Page.navigate", url="about:blank")  # Else a page with another fragment would not load anew.
-        self.call("Page.navigate", url=address)
-
-    def run(self, script: str):
-        """The value of a JavaScript expression in the page."""
-        result = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
-        if "exceptionDetails" in result:
-            raise RuntimeError(f"{script}: {result['exceptionDetails']}")
-        return result["result"].get("value")
+        self._driver.get("about:blank")  # Else a page with another fragment would not load anew.
+        self._driver.get(address)
 
     def wait_for(self, text: str) -> None:
         """Waits until an element says this."""
         end = time.monotonic() + SECONDS_TO_SETTLE
-        while not self.run(f"!!{FIND % json.dumps(text)}"):
+        while not self._driver.execute_script(f"return !!{FIND % json.dumps(text)}"):
             if time.monotonic() > end:
                 raise RuntimeError(f"the page does not say {text!r} within {SECONDS_TO_SETTLE} s")
             time.sleep(0.5)
 
     def click(self, text: str) -> None:
         self.wait_for(text)
-        self.run(f"{FIND % json.dumps(text)}.click()")
+        self._driver.execute_script(f"{FIND % json.dumps(text)}.click()")
 
     def settled(self) -> Image.Image:
         """What the page looks like when it does not change any more."""
         end, last = time.monotonic() + SECONDS_TO_SETTLE, None
         while time.monotonic() < end:
             time.sleep(1)
-            now = base64.b64decode(self.call("Page.captureScreenshot")["data"])
+            now = self._driver.get_screenshot_as_png()
             if now == last:
                 break
             last = now

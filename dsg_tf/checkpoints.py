@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 import tensorflow as tf
 from absl import logging
@@ -16,7 +16,7 @@ from absl import logging
 from dsg_tf import build
 from dsg_tf import config as config_lib
 from dsg_tf.data.scene import Vocabulary
-from dsg_tf.model.moving_average import MovingAverage
+from dsg_tf.model.moving_average import MovingAverage, named_variables
 from dsg_tf.model.point_rpn import PointRPN
 from dsg_tf.pack import half_precision
 from dsg_tf.process import files
@@ -120,14 +120,14 @@ def load_model(model_dir: str, precision: str = ""):
     # Not before: a training that goes on meanwhile removes its old checkpoints.
     path = packed or _last(model_dir)
     stored = dict(tf.train.list_variables(path))
-    items = _items(model, stored)
+    items, average = _items(model, stored)
     target = tf.train.Checkpoint(**items)
     if packed:
         _check_match(target, stored, path, f"is {os.path.join(model_dir, config_lib.CONFIG_FILE)} of the same model")
     with half_precision.as_float32(path) as readable:
         target.read(readable).expect_partial().assert_existing_objects_matched()
-    if "average" in items:
-        items["average"].copy_to_variables()
+    if average is not None:
+        average.copy_to_variables()
     # Not a variable of its own, which under a distribution strategy would be one for each device.
     return model, config, vocabulary, int(tf.train.load_variable(path, "step/.ATTRIBUTES/VARIABLE_VALUE"))
 
@@ -164,11 +164,12 @@ def _packed(model_dir: str) -> str | None:
     return prefix
 
 
-def _items(model, stored: Iterable[str]) -> dict[str, tf.Module]:
-    """What of a checkpoint of this program gives its model: the average of the weights, where it keeps one."""
-    if any(name.startswith("average/") for name in stored):
-        return {"model": model, "average": MovingAverage(model.variables, 0.0)}
-    return {"model": model}
+def _items(model, stored: Collection[str]) -> tuple[dict[str, object], MovingAverage | None]:
+    """What of a checkpoint of this program gives its model, and the average of the weights, where it keeps one."""
+    if not any(name.startswith("average/") for name in stored):
+        return {"model": model}, None
+    average = MovingAverage(named_variables(model), 0.0)
+    return {"model": model, "average": average.as_stored(stored)}, average
 
 
 def initialize(model, path: str, modules: Sequence[str]) -> None:
@@ -193,8 +194,9 @@ def initialize(model, path: str, modules: Sequence[str]) -> None:
     prefix = _find(path)
     stored = dict(tf.train.list_variables(prefix))
     is_own = any(name.startswith("model/") for name in stored)
+    average = None
     if is_own and "all" in modules:
-        items = _items(model, stored)
+        items, average = _items(model, stored)
     else:
         known = {name: _what_is_read(module) for name, module in model.modules_of_model_garden.items()}
         items = known if "all" in modules else {name: known[name] for name in modules if name in known}
@@ -206,8 +208,8 @@ def initialize(model, path: str, modules: Sequence[str]) -> None:
     _check_match(target, stored, f"--init_checkpoint={prefix}", _MODULES_FIT)
     with half_precision.as_float32(prefix) as readable:
         target.read(readable).expect_partial()
-    if "average" in items:
-        items["average"].copy_to_variables()
+    if average is not None:
+        average.copy_to_variables()
 
 
 def _what_is_read(module: tf.Module):

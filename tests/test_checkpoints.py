@@ -13,7 +13,7 @@ import tiny_data
 from paths import SHARED_DATA
 
 from dsg_tf import checkpoints
-from dsg_tf.model.moving_average import MovingAverage
+from dsg_tf.model.moving_average import MovingAverage, named_variables
 
 LITE0 = SHARED_DATA.parent / "weights" / "efficientnet_lite0_imagenet" / "ckpt"
 
@@ -42,7 +42,7 @@ def model(built):
 
 @pytest.fixture(scope="module")
 def average(source):
-    average = MovingAverage(source.variables, 0.9)
+    average = MovingAverage(named_variables(source), 0.9)
     for value in average.averages:
         value.assign(value + 1.0)
     return average
@@ -94,6 +94,20 @@ def test_own_checkpoint_gives_its_average(model, source, average, tmp_path):
     path = tf.train.Checkpoint(model=source, average=average).write(str(tmp_path / "ckpt"))
     checkpoints.initialize(model, path, ("all",))
     assert holds(model, average.averages)
+
+
+def test_own_checkpoint_of_version_0_2_gives_its_average(model, source, average, tmp_path):
+    before = tf.train.Checkpoint(averages=average.averages)
+    path = tf.train.Checkpoint(model=source, average=before).write(str(tmp_path / "ckpt"))
+    checkpoints.initialize(model, path, ("all",))
+    assert holds(model, average.averages)
+
+
+def test_averages_have_the_names_of_the_weights(source, tmp_path):
+    written = tf.train.list_variables(tf.train.Checkpoint(model=source).write(str(tmp_path / "ckpt")))
+    names = [name.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE") for name, _ in written if name.startswith("model/")]
+    assert {f"model/{name}" for name in named_variables(source)} == set(names)
+    assert all(one is other for one, other in zip(named_variables(source).values(), source.variables))
 
 
 def test_own_checkpoint_in_part_and_by_its_model_directory(model, source, average, tmp_path):

@@ -11,17 +11,18 @@ import pathlib
 import re
 
 import documented_commands
+import documents
 import pytest
 from absl import app, flags
-from documented_commands import PROGRAMS, Command
+from documents import PROGRAMS, Command
 from paths import ROOT
 
 from dsg_tf import config as config_lib
 from dsg_tf.data.prepare.formats import FORMATS
 from dsg_tf.evaluation.analysis import names
 
-PAGES = documented_commands.pages()
-COMMANDS = documented_commands.all_commands()
+PAGES = documents.pages()
+COMMANDS = documents.all_commands()
 README_LINES, COLUMNS = 150, 120
 # Where the flags of each of our commands are defined.
 MODULES = {
@@ -76,7 +77,7 @@ def parsed(define, arguments, take_arguments=None) -> flags.FlagValues:
 
 def flags_in_source(path: str):
     """What defines the flags of a benchmark, without the rest of the script, which imports TensorFlow."""
-    tree = ast.parse(documented_commands.read(path))
+    tree = ast.parse(documents.read(path))
     functions = [node for node in tree.body if getattr(node, "name", "") == "define_flags"]
     if functions:
         scope = {"flags": flags}
@@ -142,7 +143,7 @@ def check(command: Command) -> None:
     elif program.startswith("benchmarks") and command.words[0] == "python":
         parsed(flags_in_source(file_of(command)), command.arguments)
     elif program.endswith(".py"):
-        defined = re.findall(r'add_argument\("(--\w+)"', documented_commands.read(program))
+        defined = re.findall(r'add_argument\("(--\w+)"', documents.read(program))
         assert {argument.split("=")[0] for argument in command.arguments} <= set(defined)
     else:
         check_tool(command)
@@ -187,16 +188,16 @@ def test_wrong_commands_are_found(monkeypatch):
 
 def test_the_reader_of_commands():
     text = "A=1 python train.py --x 'a, b' && pytest tests  # a comment"
-    first, second = documented_commands._split(text)
+    first, second = documents._split(text)
     assert first == Command(("A=1",), ("python", "train.py", "--x", "a, b"))
     assert (first.program, first.arguments) == ("train.py", ("--x", "a, b"))
     assert second == Command((), ("pytest", "tests"))
-    assert not list(documented_commands._split("cat file; echo python train.py"))
+    assert not list(documents._split("cat file; echo python train.py"))
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_programs_that_a_page_names_exist(page):
-    for command in documented_commands.names_in(page):
+    for command in documents.names_in(page):
         if command.words[0] == "python":
             assert os.path.isfile(os.path.join(ROOT, file_of(command))), str(command)
         else:
@@ -204,7 +205,7 @@ def test_programs_that_a_page_names_exist(page):
 
 
 def test_the_installed_commands_are_documented():
-    page = documented_commands.read("docs/install.md")
+    page = documents.read("docs/install.md")
     assert console_scripts()
     for name, module in console_scripts().items():
         assert f"`{name}`" in page and module in MODULES.values(), name
@@ -225,22 +226,22 @@ def test_every_command_is_run_or_excused():
     assert [start for start in excused if not any(str(command).startswith(start) for command in COMMANDS)] == []
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if "```python" in documented_commands.read(page)])
+@pytest.mark.parametrize("page", [page for page in PAGES if "```python" in documents.read(page)])
 def test_examples_in_python_compile(page):
-    for language, block in documented_commands.fenced_blocks(page):
+    for language, block in documents.fenced_blocks(page):
         if language == "python":
             compile(block, page, "exec")
 
 
 def anchors(page: str) -> set[str]:
     """Of the headings, as GitHub and MkDocs make them."""
-    headings = re.findall(r"^#+ (.+)$", documented_commands.read(page), re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", documents.read(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", [*PAGES, "CHANGELOG.md"])
 def test_links_and_pictures_are_there(page):
-    text = re.sub(r"^```.*?^```$", "", documented_commands.read(page), flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^```.*?^```$", "", documents.read(page), flags=re.MULTILINE | re.DOTALL)
     for target in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`]*`", "", text)):
         if target.startswith("https://"):
             continue
@@ -262,17 +263,17 @@ def exists(name: str) -> bool:
 @pytest.mark.parametrize("page", PAGES)
 def test_files_and_modules_that_a_page_names_exist(page):
     looks_ours = re.compile(r"(?:dsg_tf|export|tests|docs|configs|benchmarks)(?:/[\w./]*|(?:\.\w+)+)")
-    ours = [code for code in documented_commands.inline_code(page) if looks_ours.fullmatch(code)]
+    ours = [code for code in documents.inline_code(page) if looks_ours.fullmatch(code)]
     assert [name for name in ours if not exists(name)] == []
 
 
 def test_tests_that_the_page_on_faults_names_exist():
-    page = documented_commands.read("docs/robustness.md")
+    page = documents.read("docs/robustness.md")
     found = re.findall(r"((?:`[\w/]*test_\w+\.py`(?:, )?)+)(?:: ((?:`\w+`(?:, )?)+))?", page)
     assert len(found) > 20
     for files, parts in found:
         for file in re.findall(r"`(.*?)`", files):
-            tests = re.findall(r"^def (test_\w+)", documented_commands.read(f"tests/{file}"), re.MULTILINE)
+            tests = re.findall(r"^def (test_\w+)", documents.read(f"tests/{file}"), re.MULTILINE)
             missing = [part for part in re.findall(r"`(.*?)`", parts) if not any(part in test for test in tests)]
             assert not missing, f"{file} has no test {missing}"
 
@@ -286,18 +287,18 @@ def tables():
 
 
 def test_generated_tables_are_those_of_the_code():
-    texts = {page: documented_commands.read(page) for page in PAGES if page.startswith("docs/")}
+    texts = {page: documents.read(page) for page in PAGES if page.startswith("docs/")}
     module = tables()
     assert [page for page, text in texts.items() if module.filled(text) != text] == [], "run python docs/tables.py"
     assert set(re.findall(r"<!-- (\w+): written by", "".join(texts.values()))) == set(module.TABLES)
 
 
 def test_the_page_on_performance_has_the_notes_of_its_generator():
-    assert documented_commands.read("benchmarks/notes.md") in documented_commands.read("docs/performance.md")
+    assert documents.read("benchmarks/notes.md") in documents.read("docs/performance.md")
 
 
 def test_every_package_has_its_page_of_docstrings():
-    documented = set(re.findall(r"^::: (\S+)$", "\n".join(map(documented_commands.read, PAGES)), re.MULTILINE))
+    documented = set(re.findall(r"^::: (\S+)$", "\n".join(map(documents.read, PAGES)), re.MULTILINE))
     assert all(map(exists, documented))
     for package in ("dsg_tf", "export"):
         for path in sorted(pathlib.Path(ROOT, package).rglob("*.py")):
@@ -308,12 +309,12 @@ def test_every_package_has_its_page_of_docstrings():
 
 
 def test_the_readme_is_short():
-    assert len(documented_commands.read("README.md").splitlines()) <= README_LINES
+    assert len(documents.read("README.md").splitlines()) <= README_LINES
 
 
 @pytest.mark.parametrize("page", [*PAGES, "CHANGELOG.md"])
 def test_lines_are_short(page):
     generated = "docs/performance.md"
-    text = re.sub(r"^```.*?^```$", "", documented_commands.read(page), flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^```.*?^```$", "", documents.read(page), flags=re.MULTILINE | re.DOTALL)
     long = [line for line in text.splitlines() if len(line) > COLUMNS and not line.startswith(("|", "!["))]
     assert page == generated or not long, long

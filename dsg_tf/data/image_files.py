@@ -15,8 +15,8 @@ _SUBFOLDERS = ("", "VG_100K", "VG_100K_2")
 _FORMATS = ("JPEG", "PNG")
 
 
-def index_images(folder: str) -> dict[str, str]:
-    """Lists the files of an image folder and of Visual Genome's two sub-folders.
+def index_images(folder: str | None) -> dict[str, str]:
+    """Lists the files of an image folder and of Visual Genome's two sub-folders; without a folder, none.
 
     Returns:
       `{file name: path}`. Where a name occurs twice, the first folder counts.
@@ -24,6 +24,8 @@ def index_images(folder: str) -> dict[str, str]:
     Raises:
       PreparationError: the folder is not there.
     """
+    if folder is None:
+        return {}
     if not os.path.isdir(folder):
         raise PreparationError(f"the image folder is not there: {folder}")
     paths: dict[str, str] = {}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from PIL import Image
 
 from dsg_tf import boxes as box_lib
-from dsg_tf.drawing import canvas
+from dsg_tf.drawing import canvas, marks, query_panels
 from dsg_tf.predict.answers import FOUND, Answer, LabelledGraph
 
 RELATIONS_DRAWN = 6
@@ -25,7 +25,7 @@ def draw(encoded: bytes, answers: Sequence[Answer], threshold: float = FOUND) ->
     """One panel per answer; one whose `answer_probability` is below `threshold` says that nothing was found."""
     image = open_image(encoded)
     panels = [
-        canvas.query_panel(
+        query_panels.query_panel(
             image,
             a.query,
             None,
@@ -47,9 +47,9 @@ def draw_graph(image: Image.Image, graph: LabelledGraph) -> Image.Image:
     labels = [f"{names[box]} {graph.entity_scores[box]:.2f}" for box in used]
     picture, factors = canvas.enlarge(image)
     boxes = box_lib.scale(graph.boxes, factors)
-    picture = canvas.draw_boxes(picture, boxes[used], [color_of[b] for b in used], labels)
+    picture = marks.draw_boxes(picture, boxes[used], [color_of[b] for b in used], labels)
     centers = (boxes[:, :2] + boxes[:, 2:]) / 2
-    picture = canvas.draw_arrows(picture, [(centers[i], centers[j], color_of[i]) for (i, _, j), _ in shown])
+    picture = marks.draw_arrows(picture, [(centers[i], centers[j], color_of[i]) for (i, _, j), _ in shown])
     lines = [
         [(names[i], color_of[i]), (relation, None), (names[j], color_of[j]), (f"{score:.2f}", None)]
         for (i, relation, j), score in shown

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from dsg_tf import boxes as box_lib
-from dsg_tf.drawing import canvas
+from dsg_tf.drawing import canvas, marks
 from dsg_tf.drawing.answer_pictures import COLORS
 
 
@@ -26,8 +26,8 @@ def draw(
     picture, factors = canvas.enlarge(image)
     boxes = box_lib.scale(np.asarray(boxes, np.float32).reshape(-1, 4), factors)
     colors = [COLORS[k % len(COLORS)] for k in range(len(boxes))]
-    picture = canvas.draw_boxes(picture, boxes, colors, labels)
+    picture = marks.draw_boxes(picture, boxes, colors, labels)
     centers = (boxes[:, :2] + boxes[:, 2:]) / 2
-    return canvas.draw_arrows(
+    return marks.draw_arrows(
         picture, [(centers[i], centers[j], colors[i]) for i, j in relations if np.isfinite(centers[[i, j]]).all()]
     )

@@ -11,7 +11,7 @@ from dsg_tf.data.batches import pipeline
 from dsg_tf.data.batches.batch_spec import BatchSpec
 from dsg_tf.data.roles import ROLES
 from dsg_tf.data.scene import Vocabulary
-from dsg_tf.drawing import canvas
+from dsg_tf.drawing import canvas, query_panels
 from dsg_tf.evaluation import inference
 from dsg_tf.evaluation.query_results import Evaluation, QueryResult
 from dsg_tf.process import stopping
@@ -101,12 +101,12 @@ def _draw(model, chosen: set[QueryResult], shards, spec, vocabulary) -> dict[Que
         image = Image.fromarray(batch["image"].numpy()[0, :height, :width])
         truth = batch["true_boxes"].numpy()[0]
         for query in by_image[number]:
-            panels[query] = canvas.query_panel(
+            panels[query] = query_panels.query_panel(
                 image,
                 describe(query.triplet, vocabulary),
                 truth=[truth[batch[f"{role}_of"].numpy()[0, query.query]] for role in ROLES],
                 ious=(query.subject_iou, query.object_iou),
-                **canvas.answer(outputs, query.query),
+                **query_panels.answer(outputs, query.query),
             )
     return panels
 

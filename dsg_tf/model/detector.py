@@ -80,7 +80,7 @@ class Detector(keras.layers.Layer):
           anchors of the proposals, its descriptors `[B, N, .]` and class_logits float32 `[B, N, C]`.
         """
         trains = {part: training and part not in self.frozen_norms for part in ("backbone", "decoder", "rpn_head")}
-        levels = self.backbone(self._normalize(image, image_size), training=trains["backbone"])
+        levels = self.backbone(self.normalize(image, image_size), training=trains["backbone"])
         fine = {} if self.fine_level is None else {"fine_features": levels[self.fine_level]}
         if self.decoder is not None:
             levels = self.decoder(levels, training=trains["decoder"])
@@ -111,8 +111,11 @@ class Detector(keras.layers.Layer):
             **fine,
         }
 
-    def _normalize(self, image, image_size):
-        """Normalised pixels; the padding is zero, as a convolution's own padding is."""
+    def normalize(self, image, image_size):
+        """What the backbone sees of `image` and `image_size`, as of `call`: normalised pixels `[B, H, W, 3]`.
+
+        The padding is zero, as a convolution's own padding is.
+        """
         height, width = image.shape[1:3]
         # Rows of width times three numbers: arithmetic with three at a time is slow on CPUs.
         mean, std = (np.tile(np.array(value, np.float32), width) for value in (self.pixel_mean, self.pixel_std))

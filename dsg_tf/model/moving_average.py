@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping
 
 import tensorflow as tf
+
+_BY_ORDER = re.compile(r"average/averages/\d+/")
+
+
+def named_variables(model: tf.Module) -> dict[str, tf.Variable]:
+    """A model's variables in its order, by the names that they have in a checkpoint of it."""
+    view, path_of, waiting = tf.train.TrackableView(model), {id(model): ""}, collections.deque([model])
+    while waiting:  # The shortest path to each, as TensorFlow names them.
+        parent = waiting.popleft()
+        for name, child in view.children(parent).items():
+            if id(child) not in path_of:
+                path_of[id(child)] = f"{path_of[id(parent)]}/{name}".lstrip("/")
+                waiting.append(child)
+    return {path_of[id(variable)]: variable for variable in model.variables}
 
 
 class MovingAverage(tf.Module):
@@ -15,16 +31,32 @@ class MovingAverage(tf.Module):
     average has no warm-up and leaves batch-norm statistics out; Model Garden's works with legacy optimizers only.)
 
     Args:
-      variables: what to average; make this object in the scope of the strategy that made them.
+      variables: what to average, by the names that checkpoints know the averages by; make this object in the scope of
+        the strategy that made them.
       decay: in [0, 1).
     """
 
-    def __init__(self, variables: Sequence[tf.Variable], decay: float):
+    def __init__(self, variables: Mapping[str, tf.Variable], decay: float):
         super().__init__()
         # Behind a function, so that checkpoints do not name the variables after this object instead of the model.
-        self._variables = lambda: variables
+        self._variables = lambda: variables.values()
         self.decay = decay
-        self.averages = [tf.Variable(v, trainable=False, name="average") for v in variables]
+        self.by_name = {name: tf.Variable(v, trainable=False, name="average") for name, v in variables.items()}
+
+    @property
+    def averages(self) -> list[tf.Variable]:
+        """In the order of the variables."""
+        return list(self.by_name.values())
+
+    def as_stored(self, names: Iterable[str]):
+        """What to read as the `average` of a checkpoint with these `names`.
+
+        Those of version 0.2 and before know averages by their order: a model whose layers are made in another order
+        cannot tell that it reads wrong ones.
+        """
+        if any(map(_BY_ORDER.match, names)):
+            return tf.train.Checkpoint(averages=self.averages)
+        return self
 
     def update(self, step: tf.Tensor) -> None:
         """Moves the averages towards the variables; call after step `step` (from 1), outside `Strategy.run`."""

@@ -13,7 +13,7 @@ from dsg_tf import build
 from dsg_tf.config import Config
 from dsg_tf.data.batches import pipeline
 from dsg_tf.data.records import DatasetInfo
-from dsg_tf.model.moving_average import MovingAverage
+from dsg_tf.model.moving_average import MovingAverage, named_variables
 from dsg_tf.process import stopping
 from dsg_tf.training import distribution, optimizers, start, tensorboard
 from dsg_tf.training.gradients import Gradients
@@ -69,7 +69,9 @@ class Trainer:
             if hasattr(optimizer, "build"):  # Those of tensorflow-addons make their variables in the first step.
                 optimizer.build(self.model.trainable_variables)
             start.initialize(self.model, config, info)
-            self.average = MovingAverage(self.model.variables, config.ema_decay) if config.ema_decay else None
+            self.average = None
+            if config.ema_decay:
+                self.average = MovingAverage(named_variables(self.model), config.ema_decay)
             step = tf.Variable(0, dtype=tf.int64, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
         self.state = RunState(
             config.model_dir, strategy, model=self.model, optimizer=optimizer, step=step, average=self.average

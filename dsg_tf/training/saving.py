@@ -27,10 +27,7 @@ class RunState:
     ):
         self.model_dir, self.strategy = model_dir, strategy
         self.model, self.optimizer, self.step, self.average = model, optimizer, step, average
-        items = {"model": model, "optimizer": optimizer, "step": step}
-        if average is not None:
-            items["average"] = average
-        self._checkpoint = tf.train.Checkpoint(**items)
+        self._checkpoint = self._with(average)
         self._directory = checkpoints.checkpoint_dir(model_dir)
         if distribution.is_chief(strategy):
             checkpoints.remove_unfinished(self._directory)
@@ -48,7 +45,10 @@ class RunState:
         distribution.wait_for_all(self.strategy)  # The first one has tidied the directory.
         saved = checkpoints.newest(checkpoints.checkpoint_dir(self.model_dir))
         if saved is not None:
-            self._checkpoint.restore(saved).assert_existing_objects_matched()
+            stored = [name for name, _ in tf.train.list_variables(saved)]
+            average = None if self.average is None else self.average.as_stored(stored)
+            found = self._checkpoint if average is self.average else self._with(average)
+            found.restore(saved).assert_existing_objects_matched()
             logging.info("resuming after step %d from %s", int(self.step.numpy()), saved)
         step = int(self.step.numpy())
         steps = distribution.of_all_workers(self.strategy, step)
@@ -58,6 +58,10 @@ class RunState:
                 f"checkpoints are {', '.join(map(str, steps))}"
             )
         return step
+
+    def _with(self, average) -> tf.train.Checkpoint:
+        items = {"model": self.model, "optimizer": self.optimizer, "step": self.step}
+        return tf.train.Checkpoint(**items, **({} if average is None else {"average": average}))
 
     def save(self, step: int) -> None:
         """Writes a checkpoint; keeps the one before it.

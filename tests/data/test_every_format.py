@@ -2,12 +2,12 @@
 
 import pickle
 
+import commands
 import dataset_files
 import numpy as np
 import pytest
 import relation_files
 import tensorflow as tf
-from absl import flags
 from readings import read
 
 from dsg_tf.data.prepare import command
@@ -37,10 +37,7 @@ def flags_of(name, files, output_dir, **more):
 
 
 def prepare(arguments):
-    values = flags.FlagValues()
-    command.define_flags(values)
-    values(["prepare", *arguments])
-    command.prepare(values)
+    command.prepare(commands.parsed(command.define_flags, arguments))
 
 
 def test_every_format_has_a_test():

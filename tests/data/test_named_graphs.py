@@ -1,6 +1,7 @@
 """Visual Genome's release and GQA: boxes, names, the vocabulary of the most frequent ones, splits."""
 
 import pytest
+from dataset_files import changed
 from readings import first_offenders, in_words, read
 from relation_files import VG_IDS, vg_end, vg_object, vg_relationship, write_gqa, write_visual_genome
 
@@ -141,13 +142,8 @@ def test_visual_genome_files_that_are_not_of_the_format_say_which_and_where(tmp_
     files = write_visual_genome(tmp_path)
 
     def rejected(name, text, message):
-        whole = open(files[name], encoding="utf-8").read()
-        with open(files[name], "w", encoding="utf-8") as file:
-            file.write(text)
-        with pytest.raises(PreparationError, match=message):
+        with changed(files[name], lambda _: text), pytest.raises(PreparationError, match=message):
             VisualGenome.from_files("test", **files)
-        with open(files[name], "w", encoding="utf-8") as file:
-            file.write(whole)
 
     rejected("annotations", '[{"image_id": 1}]', 'relationships.json: image 0 has no "relationships" that is an array')
     rejected("objects", '[{"image_id": "1", "objects": []}]', 'objects.json: image 0 has no "image_id" that is an int')

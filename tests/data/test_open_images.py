@@ -1,6 +1,7 @@
 """Open Images: rows of a table become scenes."""
 
 import pytest
+from dataset_files import changed
 from readings import first_offenders, in_words, read
 from relation_files import write_open_images
 
@@ -77,14 +78,8 @@ def test_files_that_are_not_of_the_format_say_which_and_where(tmp_path):
     files = write_open_images(tmp_path)
 
     def rejected(name, change, message):
-        with open(files[name], encoding="utf-8") as file:
-            whole = file.read()
-        with open(files[name], "w", encoding="utf-8") as file:
-            file.write(change(whole))
-        with pytest.raises(PreparationError, match=message):
+        with changed(files[name], change), pytest.raises(PreparationError, match=message):
             OpenImages.from_files(**files)
-        with open(files[name], "w", encoding="utf-8") as file:
-            file.write(whole)
 
     rejected(
         "annotations", lambda text: text.replace("XMin2", "X2"), r"vrd.csv has no column XMin2, its first row is \["

@@ -9,10 +9,11 @@ import subprocess
 import sys
 import time
 
+import commands
 import numpy as np
 import pytest
 import tensorflow as tf
-from absl import app, flags
+from absl import app
 from dataset_files import box, good_annotations, relationship, write_referring_relationships
 from paths import ROOT
 
@@ -37,10 +38,7 @@ def command(arguments, output_dir, split="train", **options):
 
 
 def run(arguments):
-    values = flags.FlagValues()
-    prepare.define_flags(values)
-    values(["prepare", *arguments])
-    prepare.prepare(values)
+    prepare.prepare(commands.parsed(prepare.define_flags, arguments))
 
 
 def content(folder):
@@ -309,16 +307,14 @@ def test_synthetic_splits_have_their_own_seeds(tmp_path):
 def test_missing_data_is_answered_with_commands_that_the_program_takes(dataset, tmp_path):
     data_dir = str(tmp_path / dataset)
     message = missing_data_message(dataset, data_dir)
-    sentence, *commands = message.splitlines()
+    sentence, *lines = message.splitlines()
     assert sentence.startswith(f"{data_dir} has no prepared data: ")
     assert f"so that {data_dir}/raw holds " in sentence
     splits = []
-    for line in commands:
+    for line in lines:
         program, _, arguments = line.partition(" -m dsg_tf.data.prepare ")
         assert program == "  python"
-        values = flags.FlagValues()
-        prepare.define_flags(values)
-        values(["prepare", *arguments.split()])
+        values = commands.parsed(prepare.define_flags, arguments.split())
         # The flags fit together; only the files are not there.
         with pytest.raises(PreparationError, match=f"cannot read {data_dir}/raw/"):
             prepare.prepare(values)

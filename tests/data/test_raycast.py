@@ -5,7 +5,9 @@ import pytest
 from plain_geometry import extent
 
 from dsg_tf.data.synthetic import raycast, shading
-from dsg_tf.data.synthetic.raycast import NO_OBJECT, Camera, Solid
+from dsg_tf.data.synthetic import solids as solid_lib
+from dsg_tf.data.synthetic.raycast import NO_OBJECT, Camera
+from dsg_tf.data.synthetic.solids import Solid
 
 HEIGHT, WIDTH = 240, 320
 SHAPES = ("cube", "sphere", "cylinder")
@@ -102,7 +104,7 @@ def test_hits_lie_on_the_surface_and_normals_are_its_gradient(shape):
     distance = np.concatenate([samples.inside_distance, samples.edge_distance[met]])
     points = CAMERA.position[:, None] + rays * distance
     np.testing.assert_allclose(outside(thing, points), 0, atol=0.005)
-    normals = raycast.normals(thing, points)
+    normals = solid_lib.normals(thing, points)
     np.testing.assert_allclose(np.linalg.norm(normals, axis=0), 1, atol=1e-4)
     step = 1e-3
     for axis in range(3):
@@ -110,7 +112,7 @@ def test_hits_lie_on_the_surface_and_normals_are_its_gradient(shape):
         moved[axis] = step
         slope = (outside(thing, points + moved) - outside(thing, points - moved)) / (2 * step)
         assert np.abs(slope - normals[axis]).mean() < 0.02
-    assert (raycast.dot(normals, rays) < 0.1).all()
+    assert (solid_lib.dot(normals, rays) < 0.1).all()
 
 
 def outside(thing, points):
@@ -118,7 +120,7 @@ def outside(thing, points):
     x, y, z = points.astype(np.float64) - thing.center[:, None].astype(np.float64)
     if thing.shape == "sphere":
         return np.sqrt(x**2 + y**2 + z**2) - thing.size
-    radius = raycast.ROUNDING[thing.shape] * thing.size
+    radius = solid_lib.ROUNDING[thing.shape] * thing.size
     core = thing.size - radius
     cos, sin = np.cos(thing.turn), np.sin(thing.turn)
     if thing.shape == "cube":

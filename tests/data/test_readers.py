@@ -6,7 +6,7 @@ import json
 import os
 
 import pytest
-from dataset_files import box, good_annotations, relationship, write_image, write_referring_relationships
+from dataset_files import box, changed, good_annotations, relationship, write_image, write_referring_relationships
 from paths import SHARED_DATA
 from PIL import Image
 
@@ -169,14 +169,9 @@ def test_visual_genome_images_lie_in_two_folders(tmp_path):
 def test_files_that_are_not_of_the_format_say_which_and_where(tmp_path):
     arguments = write_referring_relationships(tmp_path, good_annotations(2))
 
-    def rejected(name, content, message):
-        whole = open(arguments[name], encoding="utf-8").read()
-        with open(arguments[name], "w", encoding="utf-8") as file:
-            file.write(content(whole))
-        with pytest.raises(PreparationError, match=message):
+    def rejected(name, change, message):
+        with changed(arguments[name], change), pytest.raises(PreparationError, match=message):
             ReferringRelationships.from_files(**arguments)
-        with open(arguments[name], "w", encoding="utf-8") as file:
-            file.write(whole)
 
     rejected("annotations", lambda text: text[:-5], r"annotations.json .* at line 1, column \d+")
     rejected("image_metadata", lambda _: "[1]", "metadata.json must hold a JSON object.* a list")

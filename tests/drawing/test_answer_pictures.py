@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 from PIL import Image
 
-from dsg_tf.drawing import answer_pictures, canvas
+from dsg_tf.drawing import answer_pictures, canvas, marks
 from dsg_tf.predict.answers import Answer, LabelledGraph
 
 SIZE = (500, 400)  # (width, height): drawn as it is, neither enlarged nor reduced.
@@ -39,8 +39,8 @@ def test_every_answer_has_a_panel_and_two_stand_side_by_side(tmp_path):
 def test_a_panel_says_that_nothing_was_found_and_shows_the_boxes_all_the_same(tmp_path, monkeypatch):
     gray().save(tmp_path / "a.png")
     encoded, texts = (tmp_path / "a.png").read_bytes(), []
-    text = canvas._text
-    monkeypatch.setattr(canvas, "_text", lambda runs, *rest: texts.extend(t for t, _ in runs) or text(runs, *rest))
+    text = canvas.text
+    monkeypatch.setattr(canvas, "text", lambda runs, *rest: texts.extend(t for t, _ in runs) or text(runs, *rest))
     doubtful = dataclasses.replace(answer(BOXES[:1], BOXES[1:2]), answer_probability=0.031)
     picture = answer_pictures.draw(encoded, [doubtful])
     assert "not found (0.03)" in texts and has(picture, canvas.NOTE_COLOR) and has(picture, canvas.SUBJECT_COLOR)
@@ -53,7 +53,7 @@ def test_a_panel_says_that_nothing_was_found_and_shows_the_boxes_all_the_same(tm
 def test_the_boxes_of_an_answer_are_drawn_where_they_are(tmp_path, monkeypatch):
     gray().save(tmp_path / "a.png")
     drawn = []
-    monkeypatch.setattr(canvas, "draw_boxes", lambda image, boxes, *rest: drawn.append((boxes, *rest)) or image)
+    monkeypatch.setattr(marks, "draw_boxes", lambda image, boxes, *rest: drawn.append((boxes, *rest)) or image)
     answer_pictures.draw((tmp_path / "a.png").read_bytes(), [answer(BOXES[:2], BOXES[2:])])
     ((boxes, colors, labels),) = drawn
     np.testing.assert_array_equal(boxes, BOXES)

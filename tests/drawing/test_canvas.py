@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dsg_tf.drawing import canvas
+from dsg_tf.drawing import canvas, marks, query_panels
 from dsg_tf.drawing.canvas import OBJECT_COLOR, SUBJECT_COLOR
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -27,13 +27,13 @@ def where(image, color):
 def tags(monkeypatch):
     """The places of the labels that are drawn from now on."""
     places = []
-    draw_tag = canvas._draw_tag
+    draw_tag = marks._draw_tag
 
     def recorded(*arguments):
         places.append(draw_tag(*arguments))
         return places[-1]
 
-    monkeypatch.setattr(canvas, "_draw_tag", recorded)
+    monkeypatch.setattr(marks, "_draw_tag", recorded)
     return places
 
 
@@ -45,7 +45,7 @@ def shared_area(one, two):
 
 def test_a_box_covers_its_pixels_and_the_image_given_stays_as_it_was():
     image = gray()
-    drawn = canvas.draw_boxes(image, [[10, 20, 40, 70]], RED)
+    drawn = marks.draw_boxes(image, [[10, 20, 40, 70]], RED)
     assert where(drawn, RED) == (10, 20, 40, 70)
     assert drawn.getpixel((45, 25)) == (128, 128, 128)  # only the frame
     assert where(image, RED) is None
@@ -66,25 +66,25 @@ def test_a_box_covers_its_pixels_and_the_image_given_stays_as_it_was():
     ],
 )
 def test_boxes_are_clipped_and_empty_ones_left_out(box, expected):
-    assert where(canvas.draw_boxes(gray(), [box], RED), RED) == expected
+    assert where(marks.draw_boxes(gray(), [box], RED), RED) == expected
 
 
 def test_equal_boxes_show_both_colours():
     box = [10, 20, 50, 90]
-    drawn = canvas.draw_boxes(gray(), [box, box], [RED, BLUE])
+    drawn = marks.draw_boxes(gray(), [box, box], [RED, BLUE])
     assert where(drawn, RED) == (10, 20, 50, 90)
     assert where(drawn, BLUE) == (13, 23, 47, 87)
 
 
 def test_no_boxes_draw_nothing():
     for none in ([], np.zeros([0, 4])):
-        np.testing.assert_array_equal(canvas.draw_boxes(gray(), none, RED, labels=[]), gray())
+        np.testing.assert_array_equal(marks.draw_boxes(gray(), none, RED, labels=[]), gray())
 
 
 @pytest.mark.parametrize("box", [[0, 0, 20, 20], [0, 280, 20, 300], [180, 280, 200, 300], [0, 0, 200, 300]])
 def test_labels_stay_inside_the_image(monkeypatch, box):
     places = tags(monkeypatch)
-    canvas.draw_boxes(gray(300, 200), [box], RED, labels=["person 0.93"])
+    marks.draw_boxes(gray(300, 200), [box], RED, labels=["person 0.93"])
     ((left, top, right, bottom),) = places
     assert left >= 0 and top >= 0 and right <= 300 and bottom <= 200
 
@@ -93,22 +93,22 @@ def test_labels_of_equal_and_neighbouring_boxes_do_not_cover_each_other(monkeypa
     places = tags(monkeypatch)
     boxes = [[60, 60, 140, 200]] * 3 + [[62, 64, 140, 204], [20, 60, 60, 120]]
     labels = ["0.91", "0.82", "0.73", "0.64", "0.55"]
-    canvas.draw_boxes(gray(300, 200), boxes, RED, labels=labels)
+    marks.draw_boxes(gray(300, 200), boxes, RED, labels=labels)
     pairs = [(one, two) for k, one in enumerate(places) for two in places[:k]]
     assert len(places) == 5 and all(shared_area(one, two) == 0 for one, two in pairs)
 
 
 def test_empty_boxes_take_their_labels_along(monkeypatch):
     places = tags(monkeypatch)
-    canvas.draw_boxes(gray(), [[5, 5, 5, 9], [5, 5, 30, 30]], RED, labels=["gone", "here"])
+    marks.draw_boxes(gray(), [[5, 5, 5, 9], [5, 5, 30, 30]], RED, labels=["gone", "here"])
     assert len(places) == 1
 
 
 def test_the_number_of_labels_and_colours_must_fit():
     with pytest.raises(ValueError, match="got 1 boxes, 1 colors and 2 labels"):
-        canvas.draw_boxes(gray(), [[0, 0, 9, 9]], RED, labels=["a", "b"])
+        marks.draw_boxes(gray(), [[0, 0, 9, 9]], RED, labels=["a", "b"])
     with pytest.raises(ValueError, match="got 1 boxes, 2 colors and 1 labels"):
-        canvas.draw_boxes(gray(), [[0, 0, 9, 9]], [RED, BLUE])
+        marks.draw_boxes(gray(), [[0, 0, 9, 9]], [RED, BLUE])
 
 
 def test_a_panel_shows_the_truth_at_the_left_and_the_prediction_at_the_right():
@@ -116,7 +116,7 @@ def test_a_panel_shows_the_truth_at_the_left_and_the_prediction_at_the_right():
     subject."""
     sky = (10, 200, 220)  # no letter has it
     image = Image.new("RGB", (240, 120), sky)
-    panel = canvas.query_panel(image, ", , ", ([[10, 20, 50, 80]], []), ([], np.array([[60.0, 100, 110, 200]])))
+    panel = query_panels.query_panel(image, ", , ", ([[10, 20, 50, 80]], []), ([], np.array([[60.0, 100, 110, 200]])))
     pixels = np.asarray(panel)
     rows, columns = np.nonzero((pixels == sky).all(-1))
     top, left, middle = rows.min(), columns.min(), panel.width // 2
@@ -132,14 +132,14 @@ def test_a_panel_shows_the_truth_at_the_left_and_the_prediction_at_the_right():
 
 def test_without_truth_there_is_one_picture():
     boxes = ([[5, 5, 30, 30]], [[20, 20, 50, 50]])
-    both = canvas.query_panel(gray(), "cup, on, table", boxes, boxes)
-    single = canvas.query_panel(gray(), "cup, on, table", None, boxes)
+    both = query_panels.query_panel(gray(), "cup, on, table", boxes, boxes)
+    single = query_panels.query_panel(gray(), "cup, on, table", None, boxes)
     assert both.height == single.height and both.width > 1.9 * single.width
 
 
 @pytest.mark.parametrize("size", [(16, 12), (320, 240), (3000, 2000), (20, 900), (900, 20), (1, 1)])
 def test_panels_are_of_a_readable_size(size):
-    panel = canvas.query_panel(Image.new("L", size), "a, b, c", ([], []), ([], []))
+    panel = query_panels.query_panel(Image.new("L", size), "a, b, c", ([], []), ([], []))
     assert 400 < panel.width < 1800 and panel.height < 1100
 
 
@@ -147,12 +147,12 @@ def test_scores_are_drawn_and_words_that_are_not_ascii_or_too_long_are_no_proble
     places = tags(monkeypatch)
     boxes = ([[5, 5, 30, 30], [8, 8, 50, 60]], [[20, 20, 50, 50]])
     text = "größter Würfel, слева от, 球 " + "and so on " * 40 + "x" * 300
-    short = canvas.query_panel(gray(), "a, b, c", boxes, boxes)
+    short = query_panels.query_panel(gray(), "a, b, c", boxes, boxes)
     assert not places
-    long = canvas.query_panel(gray(), text, boxes, boxes, ([0.5, 0.25], [1.0]), (0.5, 0.75))
+    long = query_panels.query_panel(gray(), text, boxes, boxes, ([0.5, 0.25], [1.0]), (0.5, 0.75))
     assert len(places) == 3
     assert long.height > short.height and long.width == short.width
-    plain = canvas.query_panel(gray(), "no commas", boxes, boxes)
+    plain = query_panels.query_panel(gray(), "no commas", boxes, boxes)
     assert plain.size == short.size
 
 

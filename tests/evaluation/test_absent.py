@@ -14,23 +14,16 @@ from dsg_tf.evaluation import absent, binary_scores, query_results, scoring
 
 
 @pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    folder = str(tmp_path_factory.mktemp("data"))
-    tiny_data.write(folder, {"test": tiny_data.NUM_IMAGES["test"]})
-    return folder
-
-
-@pytest.fixture(scope="module")
-def loaded(model_dir, data_dir):
+def system(model_dir, data_dir):
     """(model, shards, spec)."""
     model, config, _, _ = checkpoints.load_model(model_dir)
     info = DatasetInfo.load(data_dir)
     return model, info.shard_paths(data_dir, "test"), build.batch_spec(config, info, "test", training=False)
 
 
-def drawn_of_images(loaded, batch_size):
+def drawn_of_images(system, batch_size):
     """The queries and kinds of every image, without padding."""
-    _, shards, spec = loaded
+    _, shards, spec = system
     rows = []
     for number, batch in enumerate(pipeline.eval_batches(shards, spec, batch_size)):
         drawn = absent.draw(batch, number * batch_size, spec)
@@ -51,9 +44,9 @@ def test_all_of_the_drawing_is_done_on_the_cpu():
     assert all("CPU" in operation.device for operation in counting)
 
 
-def test_what_is_drawn_does_not_hold_and_is_of_the_kind_it_is_called(loaded):
+def test_what_is_drawn_does_not_hold_and_is_of_the_kind_it_is_called(system):
     kinds = set()
-    for number, (queries, of_queries) in enumerate(drawn_of_images(loaded, 1)):
+    for number, (queries, of_queries) in enumerate(drawn_of_images(system, 1)):
         scene = tiny_data.draw("test", number)
         true = {tuple(triplet) for triplet in scene.queries()[0]}
         assert 0 < len(queries) <= len(true)
@@ -64,13 +57,13 @@ def test_what_is_drawn_does_not_hold_and_is_of_the_kind_it_is_called(loaded):
     assert kinds == set(absent.KINDS)
 
 
-def test_the_same_queries_are_drawn_again_whatever_the_batch_size(loaded):
-    one = drawn_of_images(loaded, 1)
-    assert drawn_of_images(loaded, 1) == one and drawn_of_images(loaded, 3) == one
+def test_the_same_queries_are_drawn_again_whatever_the_batch_size(system):
+    one = drawn_of_images(system, 1)
+    assert drawn_of_images(system, 1) == one and drawn_of_images(system, 3) == one
 
 
-def test_an_evaluation_asks_for_them_and_the_paper_s_scores_do_not_change(loaded):
-    model, shards, spec = loaded
+def test_an_evaluation_asks_for_them_and_the_paper_s_scores_do_not_change(system):
+    model, shards, spec = system
     without = scoring.evaluate(model, shards, spec, 2)
     found = scoring.evaluate(model, shards, spec, 2, ask_absent=True)
     assert found.queries == without.queries and without.answer_probability is None
@@ -92,9 +85,9 @@ def test_an_evaluation_asks_for_them_and_the_paper_s_scores_do_not_change(loaded
             assert report[name][score] == pytest.approx(expected, abs=0.02)  # Near ties fall either way.
 
 
-def test_a_control_that_sees_no_relation_gives_another_relation_the_same_probability(loaded):
+def test_a_control_that_sees_no_relation_gives_another_relation_the_same_probability(system):
     """The queries that do not hold are hidden from it as those that do."""
-    model, shards, spec = loaded
+    model, shards, spec = system
     model.hidden = "relation"
     try:
         infer = scoring.inference.Inference(model)
@@ -107,8 +100,8 @@ def test_a_control_that_sees_no_relation_gives_another_relation_the_same_probabi
         model.hidden = ""
 
 
-def test_the_table_shows_the_auroc_and_none_for_maps(loaded):
-    model, shards, spec = loaded
+def test_the_table_shows_the_auroc_and_none_for_maps(system):
+    model, shards, spec = system
     summary = {"split": "test", **scoring.evaluate(model, shards, spec, 2, ask_absent=True).summary()}
     auroc = summary["answer_probability"]["all"]["auroc"]
     table = query_results.table([summary, {**summary, "answer_probability": None}]).splitlines()

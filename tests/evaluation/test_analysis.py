@@ -92,21 +92,16 @@ def test_a_box_that_only_its_refinement_brings_near_counts_as_detected():
     assert errors.of_sample(sample([1], [0], proposals=away, boxes=BOXES), "subject", [0.0]) == ["relation"]
 
 
+def truth_with(relations):
+    """The boxes with ``relations`` between them, and no query."""
+    no_query, no_box = np.zeros([0, 3], int), np.zeros([0, 4], bool)
+    image, scale = np.zeros([64, 64, 3], np.uint8), np.ones(2, np.float32)
+    return Sample(0, "image", image, scale, BOXES, ENTITIES, relations, no_query, no_box, no_box, {})
+
+
 def random_graph(rng, num_boxes=5, num_relations=3):
     """Outputs around the true boxes, and a sample with random relations."""
-    truth = Sample(
-        0,
-        "image",
-        np.zeros([64, 64, 3], np.uint8),
-        np.ones(2, np.float32),
-        BOXES,
-        ENTITIES,
-        np.unique(rng.integers(0, [4, num_relations, 4], [6, 3]), axis=0),
-        np.zeros([0, 3], int),
-        np.zeros([0, 4], bool),
-        np.zeros([0, 4], bool),
-        {},
-    )
+    truth = truth_with(np.unique(rng.integers(0, [4, num_relations, 4], [6, 3]), axis=0))
     outputs = {
         "boxes": (BOXES[rng.integers(0, 4, num_boxes)] + rng.uniform(-3, 3, [num_boxes, 4])).astype(np.float32),
         "valid": rng.random(num_boxes) < 0.9,
@@ -173,20 +168,7 @@ def literal_iou(first, second):
 
 
 def test_scene_graph_accuracy_counts_precise_boxes_only():
-    relations = np.array([[0, 2, 1], [1, 0, 0], [0, 1, 3]])
-    truth = Sample(
-        0,
-        "image",
-        np.zeros([64, 64, 3], np.uint8),
-        np.ones(2, np.float32),
-        BOXES,
-        ENTITIES,
-        relations,
-        np.zeros([0, 3], int),
-        np.zeros([0, 4], bool),
-        np.zeros([0, 4], bool),
-        {},
-    )
+    truth = truth_with(np.array([[0, 2, 1], [1, 0, 0], [0, 1, 3]]))
     probabilities = np.full([4, 4, 3], 0.01)
     # Right, wrong, and right but for a loose box.
     probabilities[0, 1, 2] = probabilities[1, 0, 1] = probabilities[0, 3, 1] = 0.99
@@ -212,12 +194,6 @@ def test_a_graph_without_boxes_is_empty():
     graph = scene_graphs.read(outputs)
     assert len(graph.boxes) == len(graph.relations) == 0
     assert scene_graphs.as_dict(graph, tiny_data.VOCABULARY, np.ones(2)) == {"entities": [], "relations": []}
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    folder = str(tmp_path_factory.mktemp("data"))
-    return folder, tiny_data.write(folder)
 
 
 @pytest.fixture(scope="module")

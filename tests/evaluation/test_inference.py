@@ -30,12 +30,6 @@ class Counted(tf.Module):
         return self.model.answer(outputs, queries)
 
 
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    folder = str(tmp_path_factory.mktemp("data"))
-    return folder, tiny_data.write(folder)
-
-
 def split_of(prepared, settings, split):
     folder, info = prepared
     assert isinstance(info, DatasetInfo)

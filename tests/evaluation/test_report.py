@@ -14,12 +14,12 @@ import tiny
 import tiny_data
 from PIL import Image
 
-from dsg_tf import build, checkpoints
+from dsg_tf import build
 from dsg_tf import config as config_lib
 from dsg_tf.data import records
 from dsg_tf.data.records import DatasetInfo
 from dsg_tf.data.scene import Scene, Vocabulary
-from dsg_tf.drawing import canvas, curves
+from dsg_tf.drawing import curves, query_panels
 from dsg_tf.evaluation import binary_scores, gallery, query_results, scoring
 from dsg_tf.evaluation.analysis import errors
 from dsg_tf.evaluation.analysis.samples import samples
@@ -28,18 +28,6 @@ from dsg_tf.evaluation.report import calibration, pages
 from dsg_tf.objectives import score_bins
 
 EVIL = "<script>alert(1)</script>"
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    folder = str(tmp_path_factory.mktemp("data"))
-    tiny_data.write(folder, {"test": tiny_data.NUM_IMAGES["test"]})
-    return folder
-
-
-@pytest.fixture(scope="module")
-def loaded(model_dir):
-    return checkpoints.load_model(model_dir)
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +214,7 @@ def test_names_are_text(tmp_path):
     vocabulary = Vocabulary((EVIL, "dog"), (f"on {EVIL}",))
     query = QueryResult(0, f"{EVIL}.png", 0, (0, 0, 1), 0.5, 0.25, True, False, 0.75)
     about = pages.About(tiny.config(data_dir=EVIL), vocabulary, EVIL, f"runs/{EVIL} a", EVIL)
-    picture = canvas.query_panel(Image.new("RGB", (60, 40)), "a, b, c", None, ([], []))
+    picture = query_panels.query_panel(Image.new("RGB", (60, 40)), "a, b, c", None, ([], []))
     result = Evaluation([query], 1, None, 0.1)
     kinds = {"subject": ["relation"], "object": ["right"]}
     document = pages.document(about, {"split": EVIL, "step": 1}, result, kinds, {"worst": [(query, picture)]})

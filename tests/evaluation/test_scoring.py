@@ -10,22 +10,10 @@ import tensorflow as tf
 import tiny
 import tiny_data
 
-from dsg_tf import build, checkpoints
+from dsg_tf import build
 from dsg_tf.data.batches import pipeline
 from dsg_tf.data.records import DatasetInfo
 from dsg_tf.evaluation import query_results, scoring
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    folder = str(tmp_path_factory.mktemp("data"))
-    tiny_data.write(folder, {"test": tiny_data.NUM_IMAGES["test"]})
-    return folder
-
-
-@pytest.fixture(scope="module")
-def loaded(model_dir):
-    return checkpoints.load_model(model_dir)
 
 
 def scores_of(loaded, data_dir, batch_size, **options):

@@ -1,8 +1,4 @@
-"""The files of export/tf_serving: what TF Serving reads parses, and all of them speak of the same server.
-
-TF Serving is not here to be asked. What it accepts is written down below from its source,
-github.com/tensorflow/serving; paths start in its tensorflow_serving/.
-"""
+"""The files of export/tf_serving: what TF Serving reads parses, and all of them speak of the same server."""
 
 import contextlib
 import http.server
@@ -12,96 +8,22 @@ import re
 import subprocess
 import threading
 
-import numpy as np
 import pytest
-import tensorflow as tf
-import tiny_data
 import yaml
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
-from paths import ROOT
+from google.protobuf import text_format
 from tensorflow_serving.apis import model_management_pb2
-from tensorflow_serving.config import model_server_config_pb2
-
-FOLDER = os.path.join(ROOT, "export", "tf_serving")
-SERVER_FLAGS = {  # Of those in model_servers/main.cc.
-    "port",
-    "rest_api_port",
-    "rest_api_timeout_in_ms",
-    "rest_api_num_threads",
-    "enable_batching",
-    "batching_parameters_file",
-    "allow_version_labels_for_unavailable_models",
-    "model_config_file",
-    "model_config_file_poll_wait_seconds",
-    "model_name",
-    "model_base_path",
-    "max_num_load_retries",
-    "load_retry_interval_micros",
-    "file_system_poll_wait_seconds",
-    "tensorflow_session_parallelism",
-    "tensorflow_intra_op_parallelism",
-    "tensorflow_inter_op_parallelism",
-    "ssl_config_file",
-    "per_process_gpu_memory_fraction",
-    "grpc_channel_arguments",
-    "grpc_max_threads",
-    "enable_model_warmup",
-    "num_request_iterations_for_warmup",
-    "monitoring_config_file",
-    "xla_cpu_compilation_enabled",
-    "enable_profiler",
-    "thread_pool_factory_config_file",
-    "grpc_socket_path",
-    "enable_per_model_batching_parameters",
-}
-EXPORTER_FLAGS = {"model_dir", "output_dir", "jit_compile"}
-NGINX_PORT = "8443"
-# BatchingParameters in servables/tensorflow/session_bundle_config.proto, read in bundle_factory_util.cc and .h.
-BATCHING = {
-    "max_batch_size": ".google.protobuf.Int64Value",
-    "batch_timeout_micros": ".google.protobuf.Int64Value",
-    "max_enqueued_batches": ".google.protobuf.Int64Value",
-    "num_batch_threads": ".google.protobuf.Int64Value",
-    "thread_pool_name": ".google.protobuf.StringValue",
-    "allowed_batch_sizes": "repeated int64",
-    "pad_variable_length_inputs": "bool",
-    "enable_large_batch_splitting": ".google.protobuf.BoolValue",
-    "max_execution_batch_size": ".google.protobuf.Int64Value",
-}
-PROMETHEUS = {"enable": "bool", "path": "string"}  # config/monitoring_config.proto
-# config/ssl_config.proto
-SSL = {"server_key": "string", "server_cert": "string", "custom_ca": "string", "client_verify": "bool"}
-
-
-def text(name: str) -> str:
-    with open(os.path.join(FOLDER, name), encoding="utf-8") as file:
-        return file.read()
-
-
-def message(**messages):
-    """An empty proto with the fields of the last of ``messages``: {field: type} by name; types may be earlier names."""
-    file = descriptor_pb2.FileDescriptorProto(
-        name="tf_serving_config.proto", syntax="proto3", dependency=[wrappers_pb2.DESCRIPTOR.name]
-    )
-    for name, fields in messages.items():
-        described = file.message_type.add(name=name)
-        for number, (field, kind) in enumerate(fields.items(), start=1):
-            scalar, repeated = kind.split()[-1], kind.startswith("repeated")
-            added = described.field.add(name=field, number=number, label=3 if repeated else 1)
-            if scalar.startswith("."):
-                added.type, added.type_name = added.TYPE_MESSAGE, scalar
-            else:
-                added.type = getattr(added, f"TYPE_{scalar.upper()}")
-    pool = descriptor_pool.DescriptorPool()
-    pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(name))()
-
-
-def models() -> model_server_config_pb2.ModelConfig:
-    found = text_format.Parse(text("models.config"), model_server_config_pb2.ModelServerConfig())
-    (config,) = found.model_config_list.config
-    return config
+from tf_serving_files import (
+    BATCHING,
+    EXPORTER_FLAGS,
+    FOLDER,
+    NGINX_PORT,
+    PROMETHEUS,
+    SERVER_FLAGS,
+    SSL,
+    message,
+    models,
+    text,
+)
 
 
 @pytest.fixture(scope="module")
@@ -343,57 +265,3 @@ def test_the_tls_file_of_the_page_is_an_ssl_config():
     (block,) = re.findall(r"```proto\n(.*?)```", text("README.md"), re.S)
     found = text_format.Parse(block, message(SSLConfig=SSL))
     assert found.client_verify and "BEGIN PRIVATE KEY" in found.server_key and "BEGIN CERTIFICATE" in found.custom_ca
-
-
-@pytest.fixture(scope="module")
-def refer(exported):
-    function = tf.saved_model.load(exported).signatures["refer"]
-    return lambda **inputs: {
-        name: value.numpy()
-        for name, value in function(**{name: tf.constant(value) for name, value in inputs.items()}).items()
-    }
-
-
-def request(images, queries):
-    """``images``: pictures of the data; the same ``queries`` for each."""
-    columns = {
-        role: np.array([[query[k] for query in queries]] * len(images), object)
-        for k, role in enumerate(("subject", "relation", "object"))
-    }
-    return {"image": np.array([tiny_data.draw("val", k).image for k in images], object), **columns}
-
-
-def merged(requests):
-    """One batch as batching/batching_session.cc makes it: dimension 0 joined, the others padded at their end.
-
-    The padding is the first element of the request's own tensor (`PadTensor` in batching/batching_util.cc).
-    """
-
-    def padded(tensor, shape):
-        widths = [(0, 0)] + [(0, size - own) for own, size in zip(tensor.shape[1:], shape)]
-        return np.pad(tensor, widths, constant_values=tensor.flat[0])
-
-    shapes = {name: np.max([one[name].shape[1:] for one in requests], axis=0) for name in requests[0]}
-    return {name: np.concatenate([padded(one[name], shape) for one in requests]) for name, shape in shapes.items()}
-
-
-def test_requests_that_share_a_batch_get_their_own_answers(refer):
-    few = request([0, 1], [("blue disc", "above", "red disc")])
-    many = request([2], [("red square", "left", "blue disc"), ("", "", ""), ("red disc", "below", "red disc")])
-    together = refer(**merged([few, many]))
-    for part, alone in ((slice(0, 2), refer(**few)), (slice(2, 3), refer(**many))):
-        for name, value in alone.items():
-            shared = together[name][part]
-            if value.ndim > 1 and name not in ("boxes", "valid"):
-                shared = shared[:, : value.shape[1]]  # TF Serving does not cut the answers: the client does.
-            np.testing.assert_allclose(shared, value, atol=1e-3 if "box" in name else 1e-5, err_msg=name)
-    # What is cut off are answers to the request's first query once more: it is never an unknown word.
-    for name in ("subject_mask", "subject_scores", "role_probabilities"):
-        np.testing.assert_allclose(together[name][:2, 2], together[name][:2, 0], atol=1e-6)
-
-
-def test_a_wrong_word_is_an_error_for_the_whole_batch(refer):
-    good = request([0], [("red square", "left", "blue disc")])
-    bad = request([1], [("red square", "left", "zebra")])
-    with pytest.raises(tf.errors.InvalidArgumentError, match="query 0 of image 1: unknown object: zebra"):
-        refer(**merged([good, bad]))

@@ -7,11 +7,12 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import tensorflow as tf
 import tiny
+from absl import flags
 from paths import ROOT
 
 from dsg_tf import checkpoints
@@ -35,12 +36,20 @@ ENVIRONMENT = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
 
 def command(script, **changes) -> list[str]:
     """The command line of ``script``, or of a module, with flags; tuples become lists with commas."""
-    flags = []
+    arguments = []
     for name, value in changes.items():
         for one in value if isinstance(value, list) else [value]:
-            flags.append(f"--{name}={','.join(map(str, one)) if isinstance(one, tuple) else one}")
+            arguments.append(f"--{name}={','.join(map(str, one)) if isinstance(one, tuple) else one}")
     program = [os.path.join(ROOT, script)] if script.endswith(".py") else ["-m", script]
-    return [sys.executable, *program, *flags]
+    return [sys.executable, *program, *arguments]
+
+
+def parsed(define_flags: Callable[[flags.FlagValues], None], arguments: Iterable[str]) -> flags.FlagValues:
+    """The flags of a command that runs in this process; what is no flag is an error."""
+    values = flags.FlagValues()
+    define_flags(values)
+    assert values(["command", *arguments]) == ["command"]
+    return values
 
 
 def run(script, environment=None, **changes) -> subprocess.CompletedProcess:

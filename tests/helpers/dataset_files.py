@@ -1,5 +1,6 @@
 """Writes small data sets as they would be downloaded, for the tests of the readers."""
 
+import contextlib
 import json
 import os
 
@@ -16,6 +17,20 @@ def write_image(path, seed=0, size=(40, 30)):
     noise = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), np.uint8)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     Image.fromarray(noise).save(path)
+
+
+@contextlib.contextmanager
+def changed(path, change):
+    """Within the block, the file holds what `change` makes of its text."""
+    with open(path, encoding="utf-8") as file:
+        whole = file.read()
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(change(whole))
+    try:
+        yield
+    finally:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(whole)
 
 
 def box(category, ymin=2, ymax=12, xmin=3, xmax=13):

@@ -1,4 +1,4 @@
-"""A running `python -m export.serve`, and what it is asked."""
+"""A running `python -m export.serve`, what it is asked and what it answers."""
 
 import contextlib
 import json
@@ -104,3 +104,16 @@ def words(images, queries):
 
 def refer_inputs(files, queries):
     return {"image": np.array(files, object), **words(len(files), queries)}
+
+
+def assert_equal(found, expected):
+    """Equal outputs, but for the last digits of numbers."""
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        value = np.asarray(value)
+        if value.dtype.kind in "OSU" or value.dtype == bool:
+            np.testing.assert_array_equal(found[name], value, err_msg=name)
+        else:
+            np.testing.assert_allclose(
+                found[name], value, rtol=1e-5, atol=1e-3 if "box" in name else 1e-5, err_msg=name
+            )

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+import tiny
+from networks import images
 from official.vision.configs import maskrcnn as maskrcnn_config
 from official.vision.modeling import factory
 
@@ -28,7 +30,7 @@ def test_pixels_are_normalised_inside_the_image_and_zero_in_its_padding():
         pixel_std=STD,
         frozen_norms=(),
     )
-    found = made._normalize(tf.constant(image), tf.constant(sizes)).numpy()
+    found = made.normalize(tf.constant(image), tf.constant(sizes)).numpy()
     expected = (image - np.array(MEAN)) / np.array(STD)
     expected[0, :, 50:] = expected[1, 31:] = 0
     np.testing.assert_allclose(found, expected, atol=1e-6)
@@ -91,7 +93,7 @@ def test_a_faster_rcnn_of_model_garden_loads_whole_and_proposes_the_same(tmp_pat
     checkpoints.initialize(model, prefix, ["backbone", "decoder", "rpn_head"])
     found = model.detector(image, tf.constant(size))
 
-    normalized = model.detector._normalize(image, tf.constant(size))
+    normalized = model.detector.normalize(image, tf.constant(size))
     levels = items["decoder"](items["backbone"](normalized, training=False), training=False)
     scores, boxes = items["rpn_head"](levels)
     anchors = {
@@ -102,3 +104,54 @@ def test_a_faster_rcnn_of_model_garden_loads_whole_and_proposes_the_same(tmp_pat
     assert found["valid"].numpy().all()
     np.testing.assert_allclose(found["proposals"], expected[:, :PROPOSALS], atol=1e-4)
     np.testing.assert_allclose(found["proposal_scores"], expected_scores[:, :PROPOSALS], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "batch_norm, learns",
+    [("frozen_all", ()), ("frozen", ("decoder", "rpn_head")), ("batch", ("backbone", "decoder", "rpn_head"))],
+)
+def test_frozen_norms_are_those_of_the_backbone_or_of_all_the_detector(batch_norm, learns):
+    model, inputs = tiny.model(tiny.config(batch_norm=batch_norm)), images()
+    parts = {name: getattr(model.detector, name) for name in ("backbone", "decoder", "rpn_head")}
+    before = {name: [v.numpy() for v in part.non_trainable_variables] for name, part in parts.items()}
+    model.detector(inputs["image"], inputs["image_size"], training=True)
+    for name, part in parts.items():
+        after = [v.numpy() for v in part.non_trainable_variables]
+        assert after and any(not np.array_equal(a, b) for a, b in zip(before[name], after)) == (name in learns), name
+
+
+def test_a_frozen_stem_keeps_the_first_convolution_and_block():
+    free, frozen = (tiny.model(tiny.config(freeze_stem=freeze)).detector.backbone for freeze in (False, True))
+    kept = len(free.trainable_variables) - len(frozen.trainable_variables)
+    assert kept == len(keras.Model(free.inputs, free.output["2"]).trainable_variables) > 0
+    shapes = [v.shape for v in frozen.trainable_variables]
+    assert shapes and shapes == [v.shape for v in free.trainable_variables][kept:]
+
+
+def test_anchors_by_hand():
+    anchors = detector.make_anchors((64, 96), [3], (2.0, 4.0), (0.5, 1.0)).numpy().reshape([8, 12, 16])
+    root = 2**0.5
+    for row, column in [(0, 0), (7, 11), (3, 5)]:
+        y, x = 8 * row + 4, 8 * column + 4  # Sides of 2 and of 4 strides; an aspect ratio is width / height.
+        sides = [(16 * root, 16 / root), (16, 16), (32 * root, 32 / root), (32, 32)]
+        expected = [[y - h / 2, x - w / 2, y + h / 2, x + w / 2] for h, w in sides]
+        np.testing.assert_allclose(anchors[row, column].reshape([4, 4]), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "changes, names",
+    [
+        ({"backbone_depth": "17"}, ["--backbone_depth=17", "--backbone=resnet", "18"]),
+        ({"backbone": "dilated_resnet", "backbone_depth": "18", "backbone_width": 1.0}, ["--backbone_depth=18", "101"]),
+        (
+            {"backbone": "dilated_resnet", "backbone_depth": "50"},
+            ["--backbone_width=0.25", "--backbone=dilated_resnet"],
+        ),
+        ({"backbone": "efficientnet", "backbone_depth": "lite1"}, ["--backbone_depth=lite1", "lite0"]),
+        ({"decoder": "identity", "rpn_level": 6, "image_width": 128}, ["--rpn_level", "6", "2, 3, 4, 5"]),
+    ],
+)
+def test_a_detector_that_model_garden_lacks_is_an_error_that_names_the_flags(changes, names):
+    with pytest.raises(ValueError) as raised:
+        build.build_detector(tiny.config(**changes))
+    assert [name for name in names if name not in str(raised.value)] == []

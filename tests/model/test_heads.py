@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from dsg_tf.data import roles
 from dsg_tf.keras import keras
-from dsg_tf.model import heads
+from dsg_tf.model import heads, logit_terms
 
 ENTITIES, RELATIONS, HIDDEN, NODE_SIZE = 5, 3, 8, 6
 RNG = np.random.default_rng(0)
@@ -166,7 +166,7 @@ def literal_pair_term(role_logits, pairs, table, relations, valid):
 
     def log_evidence(logs, axis):
         known = tf.reduce_logsumexp(tf.where(others, logs, -np.inf), axis)
-        return tf.reduce_logsumexp(tf.stack([known, tf.fill(known.shape, heads.NO_PARTNER)]), axis=0)
+        return tf.reduce_logsumexp(tf.stack([known, tf.fill(known.shape, logit_terms.NO_PARTNER)]), axis=0)
 
     for_subject = log_evidence(scores + log_p[..., roles.OBJECT][:, :, tf.newaxis], 3)
     for_object = log_evidence(scores + log_p[..., roles.SUBJECT][..., tf.newaxis], 2)
@@ -177,7 +177,7 @@ def literal_pair_term(role_logits, pairs, table, relations, valid):
 @pytest.mark.parametrize("scale", [0.3, 3.0, 15.0], ids=lambda scale: f"scores of {scale}")
 def test_the_pair_term_is_the_literal_exchange_and_so_is_its_gradient(scale):
     rng = np.random.default_rng(1)
-    layer = heads.PairTerm(RELATIONS, 5)
+    layer = logit_terms.PairTerm(RELATIONS, 5)
     logits = tf.constant(rng.normal(scale=4, size=[2, 6, 4, roles.NUM_LABELS]), tf.float32)
     pairs = tf.constant(rng.normal(size=[2, 4, 4, 5]), tf.float32)
     relations, valid = rng.integers(0, RELATIONS, [2, 6]).astype(np.int32), np.array([[1, 1, 0, 1], [0, 0, 1, 1]], bool)
@@ -200,7 +200,7 @@ def test_the_pair_term_is_the_literal_exchange_and_so_is_its_gradient(scale):
 def test_boxes_of_padding_change_no_logit_of_the_pair_term():
     """Four boxes alone and before thirty of padding, with partners as improbable as the floor and more."""
     rng = np.random.default_rng(2)
-    layer = heads.PairTerm(RELATIONS, 5)
+    layer = logit_terms.PairTerm(RELATIONS, 5)
     logits = rng.normal(scale=3, size=[2, 6, 34, roles.NUM_LABELS]).astype(np.float32)
     pairs = rng.normal(size=[2, 34, 34, 5]).astype(np.float32)
     relations, valid = rng.integers(0, RELATIONS, [2, 6]).astype(np.int32), np.tile(np.arange(34) < 4, [2, 1])
@@ -214,7 +214,7 @@ def test_boxes_of_padding_change_no_logit_of_the_pair_term():
 
 
 def test_the_pair_term_is_finite_whatever_the_scores():
-    layer = heads.PairTerm(1, 1)
+    layer = logit_terms.PairTerm(1, 1)
     pairs = tf.constant([[[[0.0], [300.0]], [[-300.0], [0.0]]]])
     arguments = (np.zeros([1, 1], np.int32), np.ones([1, 2], bool))
     layer(tf.zeros([1, 1, 2, roles.NUM_LABELS]), pairs, *arguments)
@@ -227,7 +227,7 @@ def test_the_pair_term_is_finite_whatever_the_scores():
 
 
 def test_the_pair_term_keeps_logits_in_float32():
-    layer = heads.PairTerm(RELATIONS, 5, dtype=keras.mixed_precision.Policy("mixed_bfloat16"))
+    layer = logit_terms.PairTerm(RELATIONS, 5, dtype=keras.mixed_precision.Policy("mixed_bfloat16"))
     logits = np.full([1, 1, 2, roles.NUM_LABELS], 1.001, np.float32)  # Not a number of 8 bits.
     found = layer(logits, np.zeros([1, 2, 2, 5], np.float32), np.zeros([1, 1], np.int32), np.ones([1, 2], bool))
     assert found.dtype == tf.float32
@@ -235,7 +235,7 @@ def test_the_pair_term_keeps_logits_in_float32():
 
 
 def test_a_box_without_partners_keeps_a_finite_logit():
-    layer = heads.PairTerm(RELATIONS, 5)
+    layer = logit_terms.PairTerm(RELATIONS, 5)
     found = layer(
         np.zeros([1, 2, 3, roles.NUM_LABELS], np.float32),
         np.ones([1, 3, 3, 5], np.float32),
@@ -247,7 +247,7 @@ def test_a_box_without_partners_keeps_a_finite_logit():
 
 def test_the_pair_term_tells_which_of_two_equal_boxes_stands_in_the_relation():
     """Boxes 0 and 1 look like the subject, box 2 like the object; only 1 stands in the relation to it."""
-    layer = heads.PairTerm(1, 1)
+    layer = logit_terms.PairTerm(1, 1)
     logits = np.zeros([1, 1, 3, roles.NUM_LABELS], np.float32)
     logits[0, 0, :2, roles.SUBJECT] = logits[0, 0, 2, roles.OBJECT] = 4.0
     pairs = np.full([1, 3, 3, 1], -6.0, np.float32)

@@ -39,7 +39,7 @@ def picture():
 
 def test_it_starts_as_the_detector(model, picture):
     found = model.detector(*picture)
-    levels = model.detector.backbone(model.detector._normalize(*picture))
+    levels = model.detector.backbone(model.detector.normalize(*picture))
     head = model.detector.rpn_head.head(levels)
     order = ["3", "4", "5", "6"]
     logits = np.concatenate([head[k][1].numpy().reshape([2, -1, 80]) for k in order], axis=1)

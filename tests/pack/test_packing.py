@@ -17,7 +17,7 @@ from dsg_tf import checkpoints
 from dsg_tf import config as config_lib
 from dsg_tf.data.scene import Vocabulary
 from dsg_tf.evaluation import scoring
-from dsg_tf.model.moving_average import MovingAverage
+from dsg_tf.model.moving_average import MovingAverage, named_variables
 from dsg_tf.pack import packing
 from dsg_tf.training import run as runs
 
@@ -87,7 +87,7 @@ def test_a_packed_model_answers_as_the_trained_one_to_half_precision(model_dir, 
 def test_the_average_is_what_is_packed(tmp_path):
     settings = tiny.config(model="no_dsg", ema_decay=0.5)
     model = tiny.model(settings)
-    average = MovingAverage(model.variables, 0.5)
+    average = MovingAverage(named_variables(model), 0.5)
     for value in average.averages:
         value.assign(tf.fill(value.shape, tf.cast(3, value.dtype)))
     config_lib.save(settings, str(tmp_path / "run"))

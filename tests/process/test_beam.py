@@ -9,7 +9,7 @@ import sys
 import commands
 import pytest
 import tiny_data
-from absl import app, flags
+from absl import app
 from dataset_files import good_annotations, write_referring_relationships
 
 from dsg_tf.data.prepare import command as prepare_command
@@ -23,18 +23,15 @@ NUM_IMAGES = 7
 
 
 def prepare(**arguments):
-    prepare_command.prepare(_parsed(prepare_command.define_flags, arguments))
+    prepare_command.prepare(commands.parsed(prepare_command.define_flags, _flags(arguments)))
 
 
 def predict(**arguments):
-    predict_command.predict(_parsed(predict_command.define_flags, arguments))
+    predict_command.predict(commands.parsed(predict_command.define_flags, _flags(arguments)))
 
 
-def _parsed(define_flags, arguments) -> flags.FlagValues:
-    values = flags.FlagValues()
-    define_flags(values)
-    values(["command", *[f"--{name}={value}" for name, value in arguments.items()]])
-    return values
+def _flags(arguments) -> list[str]:
+    return [f"--{name}={value}" for name, value in arguments.items()]
 
 
 def content(folder) -> dict[str, bytes]:

@@ -16,7 +16,8 @@ import time
 import dataset_files
 import numpy as np
 import pytest
-from documented_commands import CLIENTS, SERVER, STAGES, Command, Run
+from documented_commands import CLIENTS, SERVER, STAGES, Run
+from documents import Command
 from paths import ROOT
 from PIL import Image
 

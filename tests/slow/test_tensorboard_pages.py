@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import browser
 import docs_pages
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ pytestmark = pytest.mark.process
 pages = docs_pages.load()
 
 
-@pytest.mark.skipif(pages.chromium() is None, reason="Chromium is not installed")
+@pytest.mark.skipif(bool(browser.missing()), reason=browser.missing())
 def test_a_browser_shows_every_page(logged, tmp_path):
     with pages.tensorboard(str(logged)) as address:
         pages.take_pictures(address, str(tmp_path))

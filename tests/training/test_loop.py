@@ -369,7 +369,7 @@ def test_batch_size_must_fit_the_devices(data_dir):
         loop.Trainer(tiny.config(batch_size=6, accumulation=2), DatasetInfo.load(data_dir), strategy, None)
 
 
-# XLA takes a smaller model here: test_network.py compiles a step of the whole one.
+# XLA takes a smaller model here: test_network_step.py compiles a step of the whole one.
 @pytest.mark.parametrize(
     "changes",
     [{"precision": "mixed_bfloat16"}, {"jit_compile": True, "model": "no_dsg"}],

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from dsg_tf.keras import keras
-from dsg_tf.model.moving_average import MovingAverage
+from dsg_tf.model.moving_average import MovingAverage, named_variables
 from dsg_tf.training.nonfinite import NonFiniteError
 from dsg_tf.training.saving import RunState
 
@@ -20,7 +20,7 @@ def make_state(model_dir, start=0.0):
     model.kernel = tf.Variable(tf.fill([200, 200], start), name="kernel")
     optimizer = keras.optimizers.SGD(momentum=0.9)
     optimizer.build(model.variables)
-    average = MovingAverage(model.variables, 0.9)
+    average = MovingAverage(named_variables(model), 0.9)
     step = tf.Variable(0, dtype=tf.int64)
     strategy = tf.distribute.MirroredStrategy(["/cpu:0"])
     return RunState(str(model_dir), strategy, model=model, optimizer=optimizer, step=step, average=average)
@@ -65,6 +65,21 @@ def test_a_run_goes_on_from_its_last_checkpoint(state, folder, tmp_path, caplog)
         (again.optimizer.variables[-1], 60.0),
     ):
         assert (variable.numpy() == value).all()
+
+
+def test_a_run_of_version_0_2_goes_on_with_its_averages(state, folder, tmp_path):
+    before = tf.train.Checkpoint(averages=[tf.Variable(tf.fill([200, 200], 5.0))])
+    items = {"model": state.model, "optimizer": state.optimizer, "step": state.step, "average": before}
+    state.step.assign(3)
+    tf.train.CheckpointManager(tf.train.Checkpoint(**items), str(folder), 2).save(3)
+    again = make_state(tmp_path, start=1.0)
+    assert again.restore() == 3 and not again.model.kernel.numpy().any()
+    assert (again.average.averages[0].numpy() == 5.0).all()
+    again.step.assign(4)
+    again.save(4)
+    stored = [name for name, _ in tf.train.list_variables(str(folder / "ckpt-4"))]
+    assert "average/by_name/kernel/.ATTRIBUTES/VARIABLE_VALUE" in stored
+    assert make_state(tmp_path).restore() == 4
 
 
 @pytest.mark.parametrize("of", ["weights", "averages"])

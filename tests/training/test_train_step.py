@@ -13,7 +13,7 @@ from dsg_tf.model.moving_average import MovingAverage
 from dsg_tf.training import optimizers
 from dsg_tf.training.train_step import TrainStep
 
-STARTS = ([1.0, -2.0], [[3.0]])
+STARTS, NAMES = ([1.0, -2.0], [[3.0]]), ("layer0", "layer1")
 
 
 class Products:
@@ -38,7 +38,7 @@ class Training:
             config = tiny.config(**changes)
             self.optimizer = optimizers.make_optimizer(config.optimizer, 0.1, config.weight_decay)
             self.optimizer.build(self.variables)
-            self.average = MovingAverage(self.variables, 0.5)
+            self.average = MovingAverage(dict(zip(NAMES, self.variables)), 0.5)
             self.count = tf.Variable(0, dtype=tf.int64, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
         self.step = TrainStep(
             Products(self.variables), self.optimizer, strategy, clip_norm=clip_norm, after_update=self._after_update
@@ -83,7 +83,7 @@ def test_an_update_is_that_of_the_gradient_summed_over_the_devices(optimizer, st
     plain = [tf.Variable(start, name=f"layer{k}/kernel") for k, start in enumerate(STARTS)]
     reference = optimizers.make_optimizer(optimizer, 0.1, 0.25)
     reference.build(plain)
-    average = MovingAverage(plain, 0.5)
+    average = MovingAverage(dict(zip(NAMES, plain)), 0.5)
     for number, (factors, losses) in enumerate([([0.5, 1.0], [1.0, 2.0]), ([-2.0, 0.25], [4.0, 5.0])], start=1):
         scalars = training.step(training.batch(factors, losses))
         reference.apply_gradients([(sum(factors) * tf.ones_like(v), v) for v in plain])

@@ -1,10 +1,10 @@
 """The examples of docs/words.md are what the reader says."""
 
-import documented_commands
+import documents
 import pytest
 import sentences
 
-PAGE = documented_commands.read("docs/words.md")
+PAGE = documents.read("docs/words.md")
 ROWS = [[cell.strip() for cell in line.strip("|").split("|")] for line in PAGE.splitlines() if line.startswith("| ")]
 EXAMPLES = [row for row in ROWS if row[0] in ("CLEVR", "COCO", "VRD")]
 

@@ -24,18 +24,23 @@ def random_crop(scene, jitter: float, key):
     """
     if not jitter:
         return scene
-    size = scene["original_size"]
     coin, sides, places = (
         tf.random.stateless_uniform([2], part) for part in tf.unstack(tf.random.experimental.stateless_split(key, 3))
     )
-    sides = size * (1.0 - jitter * sides)
+    return tf.cond(coin[0] < 0.5, lambda: _part(scene, 1.0 - jitter * sides, places), lambda: scene)
+
+
+def _part(scene, sides, places):
+    """The part in a window with these shares of the image's sides, at shares of the places it can be; see above."""
+    size = scene["original_size"]
+    sides = size * sides
     low = tf.floor((size - sides) * places)
     window = tf.concat([low, tf.minimum(tf.math.ceil(low + sides), size)], axis=0)
     window = uncut(window, scene["boxes"], size)
     inside = tf.reduce_all((scene["boxes"] >= _twice(window[:2])) & (scene["boxes"] <= _twice(window[2:])), axis=1)
     part = some_boxes.of_scene(scene, tf.cast(tf.where(inside)[:, 0], tf.int32))
-    taken = (coin[0] < 0.5) & (tf.size(part["relations"]) > 0) & (tf.size(part["queries"]) > 0)
-    return tf.cond(taken, lambda: _cut_out(part, window), lambda: scene)
+    is_asked_about = (tf.size(part["relations"]) > 0) & (tf.size(part["queries"]) > 0)
+    return tf.cond(is_asked_about, lambda: _cut_out(part, window), lambda: scene)
 
 
 def uncut(window, boxes, size):

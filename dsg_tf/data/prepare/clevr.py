@@ -47,7 +47,7 @@ class ClevrScenes(SceneGraphs):
                 'boxes; every object needs "bbox": [x0, y0, x1, y1], the extent of its visible '
                 "pixels in the image, x1 and y1 exclusive"
             )
-        paths = index_images(images) if images is not None else {}
+        paths = index_images(images)
         return cls(
             vocabulary=clevr_classes.VOCABULARY,
             source={"format": "clevr_scenes", "annotations": annotations_print, "images": images},

@@ -93,7 +93,7 @@ class CocoInstances(SceneGraphs):
                     f'{annotations}: annotation {position} is of image {annotation["image_id"]}, which "images" lacks'
                 )
             of_image[annotation["image_id"]].append(annotation)
-        paths = index_images(images) if images is not None else {}
+        paths = index_images(images)
         return cls(
             vocabulary=vocabulary_of(annotations, [category["name"] for category in categories], RELATIONS),
             source={"format": "coco", "annotations": annotations_print, "images": images},

@@ -57,7 +57,7 @@ class GqaSceneGraphs(NamedGraphs):
         if vocabulary_from not in (None, annotations):
             others, counted_print = read_json(vocabulary_from, dict)
             counted = list(map(_graph, others.values()))
-        paths = index_images(images) if images is not None else {}
+        paths = index_images(images)
         return cls(
             vocabulary=frequent_vocabulary(vocabulary_from or annotations, counted, num_entities, num_relations),
             source={

@@ -68,7 +68,7 @@ class OpenImages(SceneGraphs):
         if nameless:
             raise PreparationError(f"{objects} does not name {nameless[0]}, which {predicates} has")
         of_image, annotations_print = _by_image(annotations)
-        paths = index_images(images) if images is not None else {}
+        paths = index_images(images)
         return cls(
             vocabulary=vocabulary_of(
                 f"{objects} and {predicates}", [names[label] for label in labels], map(_words, relations)

@@ -37,7 +37,7 @@ class ReferringRelationships(SceneGraphs):
                 raise PreparationError(f"{path} must be a list of names")
         metadata, metadata_print = read_json(image_metadata, dict)
         annotated, annotations_print = read_json(annotations, dict)
-        paths = index_images(images) if images is not None else {}
+        paths = index_images(images)
         return cls(
             vocabulary=Vocabulary(tuple(entities), tuple(relations)),
             source={

@@ -23,14 +23,25 @@ class Source:
     commands: tuple[str, ...]
 
 
+_SPLITS = ("train", "val", "test")
+
+
+def _first_are_val(count: int, test: str, test_flags: str = "") -> tuple[tuple[str, str, str], ...]:
+    """The split, its file and its last flags where the first training images become `val`; `test` is the test file."""
+    return (
+        ("train", "train", f" --first_image={count}"),
+        ("val", "train", f" --max_images={count}"),
+        ("test", test, test_flags),
+    )
+
+
 def _published(first_val_images: int, train_images: str, test_images: str) -> tuple[str, ...]:
-    """Commands for train and test annotations; the first training images become `val`."""
-    parts = {
-        "train": ("train", train_images, f" --first_image={first_val_images}"),
-        "val": ("train", train_images, f" --max_images={first_val_images}"),
-        "test": ("test", test_images, ""),
-    }
-    return tuple(_referring_relationships(split, file, images) + part for split, (file, images, part) in parts.items())
+    """Commands for train and test annotations."""
+    images = {"train": train_images, "test": test_images}
+    return tuple(
+        _referring_relationships(split, file, images[file]) + part
+        for split, file, part in _first_are_val(first_val_images, test="test")
+    )
 
 
 def _referring_relationships(split: str, file: str, images: str) -> str:
@@ -75,7 +86,7 @@ SOURCES = {
             f"--format=visual_genome --split={split} --annotations={{raw}}/relationships.json "
             "--objects={raw}/objects.json --image_metadata={raw}/image_data.json --images={raw} "
             "--object_aliases={raw}/object_alias.txt --relation_aliases={raw}/relationship_alias.txt"
-            for split in ("train", "val", "test")
+            for split in _SPLITS
         ),
     ),
     "vg150": Source(
@@ -88,7 +99,7 @@ SOURCES = {
         commands=tuple(
             f"--format=vg150 --split={split} --annotations={{raw}}/VG-SGG-with-attri.h5 "
             "--objects={raw}/VG-SGG-dicts-with-attri.json --image_metadata={raw}/image_data.json --images={raw}"
-            for split in ("train", "val", "test")
+            for split in _SPLITS
         ),
     ),
     "gqa": Source(
@@ -99,10 +110,8 @@ SOURCES = {
         layout="images/, train_sceneGraphs.json and val_sceneGraphs.json",
         commands=tuple(
             f"--format=gqa --split={split} --annotations={{raw}}/{file}_sceneGraphs.json --images={{raw}}/images{part}"
-            for split, file, part in (
-                ("train", "train", " --first_image=5000"),
-                ("val", "train", " --max_images=5000"),
-                ("test", "val", " --vocabulary_from={raw}/train_sceneGraphs.json"),
+            for split, file, part in _first_are_val(
+                5000, test="val", test_flags=" --vocabulary_from={raw}/train_sceneGraphs.json"
             )
         ),
     ),
@@ -131,8 +140,7 @@ SOURCES = {
         ),
         layout="train2017/, val2017/ and psg.json",
         commands=tuple(
-            f"--format=psg --split={split} --annotations={{raw}}/psg.json --images={{raw}}"
-            for split in ("train", "val", "test")
+            f"--format=psg --split={split} --annotations={{raw}}/psg.json --images={{raw}}" for split in _SPLITS
         ),
     ),
     "coco": Source(
@@ -144,11 +152,7 @@ SOURCES = {
         commands=tuple(
             f"--format=coco --split={split} --annotations={{raw}}/instances_{file}2017.json "
             f"--images={{raw}}/{file}2017{part}"
-            for split, file, part in (
-                ("train", "train", " --first_image=5000"),
-                ("val", "train", " --max_images=5000"),
-                ("test", "val", ""),
-            )
+            for split, file, part in _first_are_val(5000, test="val")
         ),
     ),
     "clevr": Source(

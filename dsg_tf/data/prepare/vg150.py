@@ -80,7 +80,7 @@ class Vg150(SceneGraphs):
         names = [_names(objects, dictionary, name) for name in ("idx_to_label", "idx_to_predicate")]
         arrays, annotations_print = _arrays(annotations)
         metadata, metadata_print = _metadata(image_metadata, len(arrays["split"]), annotations)
-        paths = index_images(images) if images is not None else {}
+        paths = index_images(images)
         return cls(
             vocabulary=vocabulary_of(objects, *names),
             source={

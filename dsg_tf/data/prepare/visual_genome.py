@@ -82,7 +82,7 @@ class VisualGenome(NamedGraphs):
         rows = [image_id for image_id in graphs if by_last_digit(image_id) == split]
         if not rows:
             raise PreparationError(f"{annotations} has no image of split {split}")
-        paths = index_images(images) if images is not None else {}
+        paths = index_images(images)
         return cls(
             vocabulary=frequent_vocabulary(annotations, graphs.values(), num_entities, num_relations),
             source={

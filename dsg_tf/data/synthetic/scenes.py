@@ -15,8 +15,9 @@ from PIL import Image
 from dsg_tf.data import clevr_classes
 from dsg_tf.data.scene import Scene
 from dsg_tf.data.synthetic import raycast, shading
-from dsg_tf.data.synthetic.raycast import NO_OBJECT, Camera, Solid
+from dsg_tf.data.synthetic.raycast import NO_OBJECT, Camera
 from dsg_tf.data.synthetic.shading import Lamp
+from dsg_tf.data.synthetic.solids import Solid
 
 VOCABULARY = clevr_classes.VOCABULARY
 KINDS = clevr_classes.COLORS, clevr_classes.SHAPES, clevr_classes.MATERIALS

@@ -13,8 +13,9 @@ import itertools
 import numpy as np
 from PIL import Image
 
-from dsg_tf.data.synthetic import raycast
-from dsg_tf.data.synthetic.raycast import CIRCUMSCRIBED, NO_OBJECT, Camera, Samples, Solid, dot
+from dsg_tf.data.synthetic import solids as solid_lib
+from dsg_tf.data.synthetic.raycast import CIRCUMSCRIBED, NO_OBJECT, Camera, Samples
+from dsg_tf.data.synthetic.solids import Solid, dot
 
 AMBIENT = np.float32(0.045)  # On the plane.
 # On a level face of an object, and how much more on one that faces down: the plane is bright.
@@ -119,7 +120,7 @@ def _surface(solid: Solid, points, rays, others, lamps, shaders):
 
     `others` are the solids beside it, `shaders` those that may come before each of the lamps.
     """
-    normals = raycast.normals(solid, points)
+    normals = solid_lib.normals(solid, points)
     ambient = OBJECT_AMBIENT[0] - OBJECT_AMBIENT[1] * normals[2]
     diffuse, gloss = np.stack([ambient] * 3), np.zeros_like(points)
     if solid.metal:

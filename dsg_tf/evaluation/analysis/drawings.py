@@ -7,7 +7,7 @@ from PIL import Image
 
 from dsg_tf import boxes as box_lib
 from dsg_tf.data.scene import Vocabulary
-from dsg_tf.drawing import answer_pictures, canvas
+from dsg_tf.drawing import answer_pictures, canvas, marks
 from dsg_tf.evaluation.analysis.samples import Sample
 from dsg_tf.predict.graphs import SceneGraph
 
@@ -32,7 +32,7 @@ def attention(sample: Sample) -> Image.Image:
     weights = np.where(sample.outputs["valid"], sample.outputs["node_attention"], 0.0)
     top = [k for k in np.argsort(-weights, kind="stable")[:BOXES_SHOWN] if weights[k] > 0]
     picture, factor = canvas.enlarge(sample.image)
-    return canvas.draw_boxes(
+    return marks.draw_boxes(
         picture,
         box_lib.scale(sample.outputs["boxes"][top], factor),
         [answer_pictures.COLORS[k % len(answer_pictures.COLORS)] for k in range(len(top))],

@@ -25,7 +25,7 @@ from PIL import Image
 
 from dsg_tf.data.roles import QUERY_PARTS, ROLES
 from dsg_tf.data.scene import Vocabulary
-from dsg_tf.drawing import canvas
+from dsg_tf.drawing import canvas, query_panels
 from dsg_tf.evaluation.analysis.samples import Sample
 
 # What a report says of each.
@@ -150,10 +150,10 @@ def _panel(sample, query, role, vocabulary, ious):
     words = (vocabulary.entities[subject], vocabulary.relations[relation], vocabulary.entities[object_])
     outputs = {name: value[np.newaxis] for name, value in sample.outputs.items()}
     truth = [sample.boxes[getattr(sample, f"{r}_of")[query]] for r in ROLES]
-    return canvas.query_panel(
+    return query_panels.query_panel(
         sample.image,
         ", ".join(words),
         truth=truth,
         ious=[ious[sample.number, query, r] for r in ROLES],
-        **canvas.answer(outputs, query),
+        **query_panels.answer(outputs, query),
     )
