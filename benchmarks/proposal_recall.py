@@ -43,16 +43,16 @@ def main(_):
     )
     propose = tf.function(lambda *inputs: detector(*inputs)["proposals"], autograph=False)
     spec = build.batch_spec(config, info, FLAGS.split, training=False)
-    areas, first = [], []
+    found_areas, found_first = [], []
     for batch in pipeline.eval_batches(info.shard_paths(FLAGS.data_dir, FLAGS.split), spec, batch_size=1):
         overlaps = box_lib.iou(propose(batch["image"], batch["image_size"]), batch["true_boxes"])[0].numpy()
         there = batch["box_mask"][0].numpy()
         sides = (batch["true_boxes"][0, :, 2:] - batch["true_boxes"][0, :, :2]).numpy()
-        areas.extend((sides * (batch["original_size"] / batch["image_size"])[0].numpy()).prod(axis=1)[there])
+        found_areas.extend((sides * (batch["original_size"] / batch["image_size"])[0].numpy()).prod(axis=1)[there])
         # The number of the first proposal that finds a box; beyond the last one where none does.
         finds = np.concatenate([overlaps >= FOUND, np.ones([1, len(there)], bool)])
-        first.extend(finds.argmax(axis=0)[there])
-    areas, first = np.array(areas), np.array(first)
+        found_first.extend(finds.argmax(axis=0)[there])
+    areas, first = np.array(found_areas), np.array(found_first)
     report = {"machine": machine.describe("tensorflow"), "boxes": len(first), "recall": recall(first)}
     for name, (least, below) in SIZES.items():
         of_size = (areas >= least) & (areas < below)
@@ -71,7 +71,7 @@ def load(info: DatasetInfo):
     return model.detector, config
 
 
-def recall(first: np.ndarray) -> dict[int, float]:
+def recall(first: np.ndarray) -> dict[int, float | None]:
     """By number of proposals, the share of boxes that one of the first so many finds."""
     return {number: round(float((first < number).mean()), 4) if len(first) else None for number in NUMBERS}
 

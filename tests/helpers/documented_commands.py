@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import itertools
 
+import notebook_cells
+from documents import Command
+
 
 @dataclasses.dataclass(frozen=True)
 class Run:

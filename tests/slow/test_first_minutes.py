@@ -8,15 +8,15 @@ import shutil
 import subprocess
 import sys
 
-import documented_commands
+import documents
 import pytest
 from commands import ENVIRONMENT
-from documented_commands import Command
+from documents import Command
 from paths import ROOT
 
 pytestmark = pytest.mark.process
 PAGE = "docs/first_minutes.md"
-BLOCKS = documented_commands.fenced_blocks(PAGE)
+BLOCKS = documents.fenced_blocks(PAGE)
 # What stands below a block of commands or of Python is what it prints.
 SHOWN = [(block, text) for (_, block), (language, text) in zip(BLOCKS, BLOCKS[1:]) if language == "text"]
 ASKED = [(block, text) for block, text in SHOWN if "dsg-ask" in block]
