@@ -97,7 +97,7 @@ class ReferringClassifier(keras.layers.Layer):
         neighbor_units: int = 0,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)  # Boxes and logits stay float32; its layers cast.
         self.label_term = LabelTerm(name="label_term") if label_term else None
         self.partner_keys = None
         if gated and not label_term:

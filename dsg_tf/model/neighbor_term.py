@@ -58,9 +58,10 @@ class NeighborTerm(keras.layers.Layer):
         subject, relation, object_ = tf.unstack(queries, axis=-1)
         for role, partner in (("subject", object_), ("object", subject)):
             hidden, gates = self.gates[role]
-            gate = gates(hidden(geometry)) * tf.expand_dims(others, -1)  # [B, N, N, K]
+            gate = tf.cast(gates(hidden(geometry)), tf.float32) * tf.expand_dims(others, -1)  # [B, N, N, K]
             around = 1.0 - tf.exp(-tf.einsum("bijk,bjc->bcik", gate, labels))
             around = tf.gather(around, partner, axis=1, batch_dims=1)  # [B, Q, N, K]
             shape = tf.concat([tf.shape(relation), [self.units, NUM_LABELS]], axis=0)
-            role_logits += tf.matmul(around, tf.reshape(self.kernels[role](relation), shape))
+            kernel = tf.cast(self.kernels[role](relation), tf.float32)
+            role_logits += tf.matmul(around, tf.reshape(kernel, shape))
         return role_logits
