@@ -147,7 +147,9 @@ STAGES = (
         ),
     ),
     (
-        Run("python eval.py --model_dir=runs/clevr_small_pairs --split=val --analyses=errors,oracles"),
+        Run(
+            "python eval.py --model_dir=models/clevr --data_dir=data/clevr_small --split=val --analyses=errors,oracles"
+        ),
         Run("python eval.py --model_dir=models/mine --split=val"),
     ),
 )
