@@ -93,6 +93,11 @@ STAGES = (
             _FEW,
         ),
         Run(f"{_CLEVR} --init_checkpoint=runs/synthetic_dsg", f"{_FEW} --model_dir=runs/from_synthetic"),
+        Run(
+            f"{_CLEVR} --init_checkpoint=runs/synthetic_dsg --epochs=2 --ema_decay=0.995 "
+            "--model_dir=runs/clevr_small_short",
+            _FEW,
+        ),
         Run(f"{_MODEL} --split=val"),
         Run(f"{_MODEL} {_PHOTO}"),
         Run(
