@@ -185,6 +185,7 @@ NOT_RUN = {
     "'TF_CONFIG=": "needs several machines; tests/slow/test_two_workers.py runs two workers on one",
     "python train.py --flagfile=configs/vrd_small.flags": "needs photographs that are not here",
     "python -m dsg_tf.compare --flagfile=configs/vrd_small.flags": "needs photographs that are not here",
+    "python -m dsg_tf.compare --flagfile=configs/coco_photos.flags": "needs photographs that are not here",
     "python train.py --flagfile=configs/vg.flags --init_checkpoint=PREFIX": "needs weights that are not here",
     "python train.py --flagfile=configs/coco_photos.flags": "needs photographs that are not here",
     "python train.py --flagfile=configs/vg.flags --model=dsg_no_sgl": "needs Visual Genome",
