@@ -77,11 +77,9 @@ def recall(first: np.ndarray) -> dict[int, float | None]:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("model_dir", "", "Model whose proposals are counted.")
-    flags.DEFINE_string("config", "", "Flag file in its place: what a training starts from.")
+    flags.DEFINE_string("model_dir", None, "Model whose proposals are counted.")
+    flags.DEFINE_string("config", None, "Flag file in its place: what a training starts from.")
     flags.DEFINE_string("data_dir", None, "Prepared data.", required=True)
     flags.DEFINE_string("split", "val", "Split to count on.")
-    flags.register_validator(
-        "config", lambda value: bool(value) != bool(FLAGS.model_dir), "give --model_dir or --config, one of them"
-    )
+    flags.mark_flags_as_mutual_exclusive(["model_dir", "config"], required=True)
     app.run(main)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 from absl import logging
 
 from dsg_tf import build, checkpoints
@@ -29,8 +27,8 @@ def initialize(model, config: Config, info: DatasetInfo) -> None:
     if config.init_checkpoint:
         checkpoints.initialize(model, config.init_checkpoint, config.init_modules)
         if "rpn_head" in config.init_modules and getattr(model, "known_classes", None) is not None:
-            groups = [aliases.entities for aliases in (*for_vocabulary(info.vocabulary), shipped("coco"))]
-            model.known_classes.match(info.vocabulary.entities, list(itertools.chain(*groups)))
+            known = (*for_vocabulary(info.vocabulary), shipped("coco"))
+            model.known_classes.match(info.vocabulary.entities, [group for words in known for group in words.entities])
     if config.model == "ss":
         cells = MAP_SIZE * displacements.mean_displacements(
             info.shard_paths(config.data_dir, "train"), len(info.vocabulary.relations)
