@@ -7,8 +7,10 @@ from typing import Any
 from google.protobuf import json_format
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2
 
+from export.serving.servable import Servable
 from export.serving.status import Status
 from export.serving.versions import Versions
+from export.serving.words import Words
 
 SIGNATURE_DEF = "signature_def"
 _UNKNOWN = 2  # The code of an error of which nothing more is known.
@@ -70,10 +72,15 @@ def words(versions: Versions, spec: model_pb2.ModelSpec) -> dict[str, Any]:
       Status: NOT_FOUND; UNIMPLEMENTED: it was exported without its words.
     """
     servable = versions.find(spec)
+    known = words_of(servable).vocabulary
+    return {"version": str(servable.version), "entities": known.entities, "relations": known.relations}
+
+
+def words_of(servable: Servable) -> Words:
+    """The words of a version; raises `Status` UNIMPLEMENTED: it was exported without them."""
     if servable.words is None:
         raise Status("UNIMPLEMENTED", f"version {servable.version} was exported without its words: export it again")
-    known = servable.words.vocabulary
-    return {"version": str(servable.version), "entities": known.entities, "relations": known.relations}
+    return servable.words
 
 
 def as_json(message) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import orjson
 from aiohttp import web
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2, predict_pb2
 
-from export.serving import grpc_service, model_info, rest_json, unpacking
+from export.serving import grpc_service, model_info, questions, rest_json, unpacking
 from export.serving.access import Access
 from export.serving.limits import Deadline
 from export.serving.memory import Budget, Place
@@ -24,9 +24,9 @@ from export.serving.predictor import Predictor
 from export.serving.request_log import Entry, RequestLog
 from export.serving.status import Status
 
-# tensorflow_serving/model_servers/http_rest_api_util.cc; `words` is ours.
+# tensorflow_serving/model_servers/http_rest_api_util.cc; `words` and `ask` are ours.
 _VERSION = r"(?:/versions/(\d+)|/labels/([^/:]+))?"
-_PREDICT = re.compile(rf"/v1/models/([^/:]+){_VERSION}:((?-i:predict|classify|regress))", re.ASCII | re.IGNORECASE)
+_PREDICT = re.compile(rf"/v1/models/([^/:]+){_VERSION}:((?-i:predict|classify|regress|ask))", re.ASCII | re.IGNORECASE)
 _GET = re.compile(rf"/v1/models(?:/([^/:]+))?{_VERSION}(?:/(metadata|words))?", re.ASCII | re.IGNORECASE)
 _LARGEST_VERSION = 2**63 - 1
 _COPIES = 5  # Of an answer that are in memory for a moment: arrays, and the longer JSON.
@@ -156,9 +156,13 @@ class Api:
         size = len(body) + rest_json.VALUE_BYTES * values
         value = await read(rest_json.parse, body, size=size)
         request.model_spec.signature_name = value.get("signature_name", "")
-        if method != "predict":
+        if method in ("classify", "regress"):
             self._refuse(method, value, request.model_spec)
         servable = self._versions.find(request.model_spec)
+        if method == "ask":
+            asked = await read(questions.Questions.of_json, value, size=size)
+            del body, value
+            return await questions.ask(self._predictor, servable, request.model_spec, asked, entry, place, deadline)
         name = request.model_spec.signature_name or "serving_default"
         if name not in servable.signatures:
             raise Status("INVALID_ARGUMENT", f'Serving signature name: "{name[:100]}" not found in signature def')

@@ -83,6 +83,17 @@ def fill(request: predict_pb2.PredictRequest, value: dict[str, Any], expected: M
         request.inputs[name].CopyFrom(_tensor(name, column, expected[name]))
 
 
+def bytes_of(name: str, value) -> bytes:
+    """What `{"b64": ...}` holds.
+
+    Raises:
+      Status: INVALID_ARGUMENT: it is something else; names it.
+    """
+    if not _is_base64(value):
+        raise Status("INVALID_ARGUMENT", f'{name!r} must be {{"b64": ...}}, not {_shown(value)}')
+    return _base64(name, value["b64"])
+
+
 def answer(outputs: Mapping[str, np.ndarray], in_rows: bool) -> bytes:
     """The body of an answer, in the form of its request.
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from dsg_tf.process import error_sentences
+from dsg_tf.words import aliases
 from export.saved_model import image_sizes, vocabulary, warmup
 from export.serving.call import Call
 from export.serving.limits import Limits
@@ -49,7 +50,7 @@ class Servable:
         self.ragged_inputs = {name: _ragged(signature.inputs) for name, signature in self.signatures.items()}
         self.ragged_outputs = {name: _ragged(signature.outputs) for name, signature in self.signatures.items()}
         known = vocabulary.read(path)
-        self.words = Words(known) if known else None
+        self.words = Words(known, aliases.for_vocabulary(known, os.path.join(path, "assets.extra"))) if known else None
 
     def warm_up(self) -> Iterator[None]:
         """Runs the requests that the export put beside the model, one a step: the default signature first."""

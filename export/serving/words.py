@@ -1,14 +1,17 @@
-"""Checks the words of queries before they cost a run of the network, and names near matches."""
+"""The words of queries: checked before they cost a run of the network, and read where they are free text."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from dsg_tf.data import queries
 from dsg_tf.data.roles import QUERY_PARTS
 from dsg_tf.data.scene import Vocabulary, plain
+from dsg_tf.predict.asked import Asked
+from dsg_tf.words import words
+from dsg_tf.words.aliases import Aliases
 from export.serving.status import Status
 
 _REMEMBERED = 10_000  # Spellings of known words: upper case and blanks make many of one.
@@ -19,10 +22,12 @@ class Words:
 
     Args:
       vocabulary: its words.
+      aliases: other words for them; None: those that come with the program.
     """
 
-    def __init__(self, vocabulary: Vocabulary):
+    def __init__(self, vocabulary: Vocabulary, aliases: Sequence[Aliases] | None = None):
         self.vocabulary = vocabulary
+        self._reader = words.Words(vocabulary, aliases)
         self._names = {
             part: vocabulary.relations if part == "relation" else vocabulary.entities for part in QUERY_PARTS
         }
@@ -46,6 +51,17 @@ class Words:
         if len(broken):
             image, query, part = broken[0]
             raise Status("INVALID_ARGUMENT", f"query {query} of image {image} has no {QUERY_PARTS[part]}")
+
+    def read(self, text: str) -> Asked:
+        """What a question asks for, three names or free text.
+
+        Raises:
+          Status: INVALID_ARGUMENT: it is not understood.
+        """
+        try:
+            return Asked.of_question(self._reader.read(text), self.vocabulary)
+        except ValueError as error:
+            raise Status("INVALID_ARGUMENT", str(error)) from error
 
     def _look_up(self, part: str, word: bytes, place: str) -> None:
         text = word.decode("utf-8", "replace")
