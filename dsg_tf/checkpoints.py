@@ -16,6 +16,7 @@ from absl import logging
 from dsg_tf import build
 from dsg_tf import config as config_lib
 from dsg_tf.data.scene import Vocabulary
+from dsg_tf.model import calibration
 from dsg_tf.model.moving_average import MovingAverage, named_variables
 from dsg_tf.model.point_rpn import PointRPN
 from dsg_tf.pack import half_precision
@@ -129,7 +130,9 @@ def load_model(model_dir: str, precision: str = ""):
     if average is not None:
         average.copy_to_variables()
     # Not a variable of its own, which under a distribution strategy would be one for each device.
-    return model, config, vocabulary, int(tf.train.load_variable(path, "step/.ATTRIBUTES/VARIABLE_VALUE"))
+    step = int(tf.train.load_variable(path, "step/.ATTRIBUTES/VARIABLE_VALUE"))
+    model.calibration = calibration.load(model_dir, step)
+    return model, config, vocabulary, step
 
 
 def prefix_of(model_dir: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -110,6 +111,22 @@ def test_eval_writes_the_documented_keys(trained, data_dir):
         assert summary[name] == pytest.approx(before[name], abs=1e-6), name
         assert 0 < summary[name] < 1
     assert f"{summary['subject_iou']:.4f} ± {summary['subject_iou_stderr']:.4f}" in done.stdout
+
+
+def test_eval_calibrates_a_run_and_no_packed_model(trained, tmp_path):
+    copy = shutil.copytree(trained, str(tmp_path / "run"))
+    before = read_json(copy, "eval_val.json")
+    done = run("eval.py", model_dir=copy, split="val", calibrate="true")
+    assert done.returncode == 0, done.stderr[-3000:]
+    after, found = read_json(copy, "eval_val.json"), read_json(copy, "calibration.json")
+    assert found["step"] == STEPS and found["queries"] == sum(
+        after["answer_probability"]["all"][name] for name in ("num_true", "num_contrastive")
+    )
+    assert found["shift"] != 0 and after["subject_iou"] == pytest.approx(before["subject_iou"], abs=1e-6)
+    errors = [summary["answer_probability"]["all"]["calibration_error"] for summary in (before, after)]
+    assert errors[1] != pytest.approx(errors[0], abs=1e-3)
+    refused = run("eval.py", model_dir="models/clevr", split="val", calibrate="true")
+    assert refused.returncode == 1 and "--calibrate: --model_dir=models/clevr is packed" in refused.stderr
 
 
 @pytest.fixture

@@ -34,6 +34,12 @@ def define_flags(values: flags.FlagValues) -> None:
     )
     flags.DEFINE_integer("max_images", 0, "evaluate so many images only; 0: all", lower_bound=0, flag_values=values)
     flags.DEFINE_boolean("report", True, "write report_<split>.html, the result as a page", flag_values=values)
+    flags.DEFINE_boolean(
+        "calibrate",
+        False,
+        "first find on the split how sure the model may be that a query has an answer; kept in its calibration.json",
+        flag_values=values,
+    )
     flags.DEFINE_list("analyses", [], f"after the evaluation: any of {', '.join(names.ALL)}", flag_values=values)
     flags.DEFINE_string("image", "", "a photo to ask about, in place of a split", flag_values=values)
     flags.DEFINE_multi_string(
@@ -67,12 +73,17 @@ def main() -> None:
 
 def _evaluate(config: config_lib.Config) -> None:
     names.check(FLAGS.analyses)
+    if FLAGS.calibrate and config_lib.is_packed(config_lib.find(FLAGS.model_dir)):
+        raise ValueError(
+            f"--calibrate: --model_dir={FLAGS.model_dir} is packed: calibrate the run that it was made of and pack that"
+        )
     data_dir = FLAGS.data_dir or config.data_dir
     if not os.path.exists(data_dir):
         raise FileNotFoundError(f"--data_dir={data_dir} is not there")
     from dsg_tf import checkpoints
     from dsg_tf.data import integrity
     from dsg_tf.data.records import DatasetInfo
+    from dsg_tf.evaluation import calibrate
 
     model, config, vocabulary, step = checkpoints.load_model(FLAGS.model_dir)
     info = DatasetInfo.load(data_dir)
@@ -81,6 +92,9 @@ def _evaluate(config: config_lib.Config) -> None:
             f"--data_dir={data_dir} has another vocabulary than the model in --model_dir={FLAGS.model_dir}"
         )
     with integrity.naming_broken_shards(info, data_dir):
+        if FLAGS.calibrate:
+            calibrate.calibrate(model, config, info, FLAGS.split, step, data_dir=data_dir, model_dir=FLAGS.model_dir)
+            model, *_ = checkpoints.load_model(FLAGS.model_dir)
         _evaluate_on(model, config, info, step, data_dir)
 
 

@@ -26,6 +26,8 @@ from dsg_tf.evaluation.report.error_kinds import ErrorKinds
 from dsg_tf.objectives import metrics, score_bins
 from dsg_tf.process import files, stopping
 
+_FAR_OFF = 0.1  # The calibration error from which on a user is told.
+
 
 def evaluate(
     model,
@@ -148,6 +150,9 @@ def evaluate_split(
     result = evaluate(model, shards, spec, config.eval_batch_size, max_images, ask_absent=True, **watched)
     if result.answer_probability and not config.contrastive_queries and config.model != "two_step":
         logging.info("trained without --contrastive_queries: answer_probability has not learned what is not there")
+    off = result.answer_probability["all"]["calibration_error"] if result.answer_probability else 0.0
+    if off > _FAR_OFF:
+        logging.info("answer_probability is off by %.2f in the mean: eval.py --calibrate mends that", off)
     chosen = gallery.choose(result.queries, best=gallery.NUM_BEST if report else 0)
     panels = gallery.draw(model, chosen, shards, spec, info.vocabulary)
     summary = write(result, gallery.sheets(panels), model_dir, split, step)

@@ -10,6 +10,7 @@ import tensorflow as tf
 from dsg_tf import boxes as box_lib
 from dsg_tf.keras import keras
 from dsg_tf.model import duplicates, hidden_input, relative_geometry
+from dsg_tf.model.calibration import Calibration
 from dsg_tf.model.heads import relation_probabilities
 
 # What `answer` reads of what `encode` returns; TWO STEP answers from labels, all others from nodes (and pairs).
@@ -73,6 +74,7 @@ class DSG(keras.Model):
         self.refine_features, self.refined_nms_iou = refine_features, refined_nms_iou
         self.answer_overlap, self.whole_pixels = answer_overlap, whole_pixels
         self.dropout, self.hidden = dropout, hidden
+        self.calibration: Calibration | None = None  # Of the `answer_probability`, where weights have one.
 
     @property
     def modules_of_model_garden(self) -> dict[str, tf.Module]:
@@ -186,6 +188,8 @@ class DSG(keras.Model):
           `role_logits` and `role_probabilities` float32 `[B, Q, N, 4]`: Background, Subject, Object, Other.
         """
         found = self.classifier(encoded, queries, skip_invalid)
+        if self.calibration is not None:
+            found["answer_probability"] = self.calibration(found["answer_probability"])
         return duplicates.drop(found, encoded["boxes"], self.answer_overlap) if self.answer_overlap < 1 else found
 
 

@@ -16,6 +16,7 @@ from dsg_tf import build, checkpoints
 from dsg_tf import config as config_lib
 from dsg_tf.data.records import DatasetInfo
 from dsg_tf.evaluation import scoring
+from dsg_tf.model import calibration
 from dsg_tf.pack import card, half_precision
 from dsg_tf.process import files
 from dsg_tf.words import aliases
@@ -51,6 +52,8 @@ def pack(
         config_lib.save(dataclasses.replace(config, model_dir="", **paths), temporary)
         checkpoints.save_vocabulary(temporary, vocabulary)
         aliases.copy(config_lib.find(model_dir), temporary)
+        if os.path.exists(os.path.join(model_dir, calibration.FILE)):
+            shutil.copy(os.path.join(model_dir, calibration.FILE), temporary)
         _write_weights(model, step, os.path.join(temporary, config_lib.WEIGHTS))
         after = {split: _score(temporary, info, split, data_dir) for split in splits}
         for split in splits:

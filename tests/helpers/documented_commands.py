@@ -122,6 +122,7 @@ STAGES = (
             '--command="python train.py --flagfile=configs/clevr_small.flags" --time="an hour on two CPU cores" '
             '--limit="Knows the colors, shapes and materials of CLEVR only."'
         ),
+        Run(f"{_MODEL} --split=val --calibrate"),
         Run(f"{_MODEL} --split=val --analyses=errors,scene_graphs,attention,oracles,cost"),
         Run(
             "python -m dsg_tf.compare --flagfile=configs/clevr_small.flags --compare_dir=runs/compare "
