@@ -19,7 +19,7 @@ from dsg_tf.pack import packing
 from dsg_tf.predict import checkpoint_model
 from export import export_saved_model
 
-HALF = Calibration(scale=0.5, shift=1.0)
+STRONG = Calibration(scale=0.1, shift=2.0)
 TEXTS = {"trained_on": "drawings", "license": "none", "command": "train.py", "time": "a second", "limit": ["small"]}
 
 
@@ -64,8 +64,8 @@ def test_the_ends_stay_finite_and_nothing_stays_nothing():
     said = tf.constant([0.0, 1e-9, 0.5, 1.0])
     with tf.GradientTape() as tape:
         tape.watch(said)
-        found = HALF(said)
-    expected = [0.0, *special.expit(0.5 * special.logit([1e-6, 0.5, 1 - 1e-6]) + 1)]
+        found = STRONG(said)
+    expected = [0.0, *special.expit(0.1 * special.logit([1e-6, 0.5, 1 - 1e-6]) + 2)]
     np.testing.assert_allclose(found, expected, rtol=2e-2)
     assert np.isfinite(tape.gradient(found, said)).all()
 
@@ -89,8 +89,10 @@ def test_a_split_calibrates_and_twice_is_once(copy, prepared):
 
 
 def test_packed_and_exported_models_keep_it(copy, tmp_path):
-    HALF.save(copy, step=7, queries=10)
+    before = answer_of(copy)
+    STRONG.save(copy, step=7, queries=10)
     expected = answer_of(copy)
+    assert abs(expected.answer_probability - before.answer_probability) > 0.1
     packing.pack(copy, str(tmp_path / "half"), TEXTS)
     assert answer_of(str(tmp_path / "half")).answer_probability == pytest.approx(expected.answer_probability, abs=0.02)
     export_saved_model.export(copy, str(tmp_path / "exported"), num_relations=5)
@@ -120,11 +122,11 @@ def test_a_file_that_is_no_calibration_is_named(copy, text, message):
 
 def test_that_of_other_weights_is_left_out(copy):
     before = answer_of(copy)
-    HALF.save(copy, step=6, queries=10)
+    STRONG.save(copy, step=6, queries=10)
     assert checkpoints.load_model(copy)[0].calibration is None
     assert answer_of(copy).answer_probability == before.answer_probability
     with open(os.path.join(copy, "calibration.json"), encoding="utf-8") as file:
-        assert json.load(file) == {"scale": 0.5, "shift": 1.0, "step": 6, "queries": 10}
+        assert json.load(file) == {"scale": 0.1, "shift": 2.0, "step": 6, "queries": 10}
 
 
 def test_systems_without_an_answer_probability_are_refused(prepared):
