@@ -13,6 +13,8 @@ from official.vision.ops import box_ops
 
 # Scale of the regression targets (dy, dx, dh, dw), as in Faster R-CNN.
 REFINE_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
+# From the outside of a box to its inside, the coordinates of y0 and x0 grow, those of y1 and x1 fall.
+INWARD = (1.0, 1.0, -1.0, -1.0)
 
 
 def scale(boxes, factors_yx):

@@ -96,8 +96,8 @@ def _graph_model(config: Config, num_entities: int, num_relations: int) -> dsg.D
             known_classes = KnownClasses(coco_classes.NAMES, num_entities, name="known_classes")
     if pair_units:
         describe_pairs = keras.layers.Dense(pair_units, name="describe_pairs")
-    if config.edge_level and has.refines_from:
-        edge_refiner = EdgeRefiner(config.hidden_units, stride=2**config.edge_level, name="edge_refiner")
+    if config.edge_pixels and has.refines_from:
+        edge_refiner = EdgeRefiner(config.hidden_units, reach=config.edge_pixels, name="edge_refiner")
     if has.matches_triplets:
         classifier = two_step.GraphMatcher(exclusive_relations=exclusive, name="classifier")
     else:
@@ -244,7 +244,6 @@ def build_detector(config: Config) -> detector.Detector:
         frozen_norms={"frozen": ("backbone",), "frozen_all": ("backbone", "decoder", "rpn_head")}.get(
             config.batch_norm, ()
         ),
-        fine_level=config.edge_level,
         name="detector",
     )
 

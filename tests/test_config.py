@@ -132,7 +132,6 @@ def test_attention_models_bring_their_published_settings(model):
         (["--decoder=fpn", "--rpn_level=6"], ["--rpn_level=6", "--fpn_max_level=5"]),
         (["--decoder=fpn", "--roi_level=5", "--fpn_max_level=4"], ["--roi_level=5", "--fpn_max_level=4"]),
         (["--rpn_negative_iou=0.6", "--rpn_positive_iou=0.5"], ["--rpn_negative_iou=0.6", "--rpn_positive_iou=0.5"]),
-        (["--edge_level=1"], ["--edge_level=1", "2 to 5"]),
         (["--loss_weights=1,2"], ["--loss_weights=1,2", "by name", "6 values of rpn_score, rpn_box, rr"]),
         (["--loss_weights=1,1,1,1,-2,1"], ["--loss_weights=1,1,1,1,-2,1", "entity=-2.0", "at least 0"]),
         (["--loss_weights=1,1,x,1,1,1"], ["--loss_weights=1,1,x,1,1,1", "'x'"]),

@@ -57,8 +57,6 @@ def check_together(config: Config) -> None:
                     f"--{name}={getattr(config, name)} does not go with --backbone=nanodet_plus, whose neck and head "
                     f"need --{name}={needed}"
                 )
-    if config.edge_level and not 2 <= config.edge_level <= 5:
-        raise ValueError(f"--edge_level={config.edge_level} must be 0 (none) or a level of the backbone, 2 to 5")
     if config.rpn_negative_iou > config.rpn_positive_iou:
         raise ValueError(
             f"--rpn_negative_iou={config.rpn_negative_iou} is above --rpn_positive_iou={config.rpn_positive_iou}"

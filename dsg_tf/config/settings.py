@@ -215,9 +215,10 @@ class Config:
         "the query's classes enter the RR classifier by the label head's logits of them alone; the paper's has to "
         "learn for each class anew what a query that names it means",
     )
-    edge_level: int = _setting(
+    edge_pixels: int = _setting(
         0,
-        "feature level of the backbone where a second refinement looks at the edges of boxes; 0: none, as in the paper",
+        "how far, in pixels of the network input, the edges of refined boxes are looked for in the image itself; "
+        "0: not at all, as in the paper",
         minimum=0,
     )
     whole_pixels: bool = _setting(

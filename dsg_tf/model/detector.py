@@ -33,7 +33,6 @@ class Detector(keras.layers.Layer):
       pixel_mean, pixel_std: RGB normalisation.
       frozen_norms: of "backbone", "decoder" and "rpn_head": whose batch normalisation uses its stored statistics in
         training too.
-      fine_level: a level of the backbone to return as well; 0: none.
     """
 
     def __init__(
@@ -49,13 +48,11 @@ class Detector(keras.layers.Layer):
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
         frozen_norms: Sequence[str],
-        fine_level: int = 0,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.backbone, self.decoder, self.rpn_head = backbone, decoder, rpn_head
         self.rpn_levels, self.roi_levels = tuple(rpn_levels), tuple(roi_levels)
-        self.fine_level = str(fine_level) if fine_level else None
         # As an array they become a constant of a graph; a tensor would be an input of it.
         self.anchors = None if anchors is None else anchors.numpy()
         self.selection = selection
@@ -72,16 +69,15 @@ class Detector(keras.layers.Layer):
           given: boxes `[B, M, 4]` and bool `[B, M]`, which of them count, to take in place of the proposals.
 
         Returns:
-          features: by level, `[B, H', W', C]`, the maps at `roi_levels`; fine_features: that of the backbone at
-          `fine_level`. Of K anchors: rpn_scores float32 `[B, K]`, logits; rpn_boxes float32 `[B, K, 4]`, encoded;
-          anchors float32 `[1 or B, K, 4]`, pixels of the network input.
+          features: by level, `[B, H', W', C]`, the maps at `roi_levels`. Of K anchors: rpn_scores
+          float32 `[B, K]`, logits; rpn_boxes float32 `[B, K, 4]`, encoded; anchors float32 `[1 or B, K, 4]`, pixels of
+          the network input.
           proposals: float32 `[B, N, 4]`, pixels of the network input, best first, zero padded; no gradient.
           proposal_scores: float32 `[B, N]` in [0, 1]; valid: bool `[B, N]`; with a `PointRPN` also, of the
           anchors of the proposals, its descriptors `[B, N, .]` and class_logits float32 `[B, N, C]`.
         """
         trains = {part: training and part not in self.frozen_norms for part in ("backbone", "decoder", "rpn_head")}
         levels = self.backbone(self.normalize(image, image_size), training=trains["backbone"])
-        fine = {} if self.fine_level is None else {"fine_features": levels[self.fine_level]}
         if self.decoder is not None:
             levels = self.decoder(levels, training=trains["decoder"])
         rpn = self._score_anchors({str(k): levels[str(k)] for k in self.rpn_levels}, trains["rpn_head"])
@@ -108,7 +104,6 @@ class Detector(keras.layers.Layer):
             "proposal_scores": scores,
             "valid": valid,
             **seen,
-            **fine,
         }
 
     def normalize(self, image, image_size):

@@ -118,13 +118,13 @@ class DSG(keras.Model):
           The detector's `rpn_scores`, `rpn_boxes`, `anchors`, `proposals`, `proposal_scores`, `valid`;
           `nodes` `[B, N, .]`: z'_i; `boxes` float32 `[B, N, 4]`: refined boxes clipped to the image, pixels of
           the network input; with a refiner `deltas` float32 `[B, N, 4]`: encoded refinement; with an edge refiner
-          `edge_starts`, the boxes before it, and `edge_deltas`, both float32 `[B, N, 4]`; with a graph
+          `edge_starts` and `edge_logits`, see there; with a graph
           `neighbor_attention` `[B, N, N]` and `node_attention` `[B, N]`; with label heads float32 `entity_logits`
           `[B, N, E]`, `relation_logits` and `relation_probabilities` `[B, N, N, R]`; with a pair term `pairs`
           `[B, N, N, .]`; with an auxiliary classifier `node_inputs` `[B, N, .]`: z_i.
         """
         found = self.detector(image, image_size, training=training, given=given)
-        maps, fine = found.pop("features"), found.pop("fine_features", None)
+        maps = found.pop("features")
         entities = self.entity_features(maps, found["proposals"], training)
         if "descriptors" in found:
             entities = tf.concat([entities, tf.cast(found.pop("descriptors"), entities.dtype)], axis=-1)
@@ -147,7 +147,8 @@ class DSG(keras.Model):
             result["deltas"], refined = self.refiner(known, found["proposals"])
             result["boxes"] = box_lib.clip(refined, image_size)
         if self.edge_refiner is not None:
-            result |= self._refine_edges(fine, known, result["boxes"], image_size)
+            result |= self.edge_refiner(image, image_size, known, result["boxes"])
+            result["boxes"] = box_lib.clip(result["boxes"], image_size)
         if self.whole_pixels and not training and original_size is not None:
             result["boxes"] = box_lib.to_whole_pixels(result["boxes"], image_size, original_size)
         if not training and self.refined_nms_iou < 1:
@@ -173,11 +174,6 @@ class DSG(keras.Model):
             return features
         seed = tf.random.experimental.stateless_fold_in(seed, number)
         return tf.nn.experimental.stateless_dropout(features, self.dropout, seed)
-
-    def _refine_edges(self, features, nodes, boxes, image_size):
-        starts = tf.stop_gradient(boxes)
-        deltas, refined = self.edge_refiner(features, nodes, starts)
-        return {"edge_starts": starts, "edge_deltas": deltas, "boxes": box_lib.clip(refined, image_size)}
 
     def answer(self, encoded, queries, skip_invalid: bool = False) -> dict[str, tf.Tensor]:
         """Answers to queries int32 `[B, Q, 3]` about what `encode` returned; `skip_invalid` as of `heads`.

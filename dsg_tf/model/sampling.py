@@ -37,31 +37,6 @@ def sampled_weights(low, high, length: int, *, grid: int, samples: int):
     return tf.reduce_mean(tf.maximum(1.0 - distance, 0.0), axis=-2)
 
 
-def sample_grid(features, boxes, count: int, stride: int):
-    """Bilinear samples at the centres of `count` x `count` bins: rows of the map first, then columns of those.
-
-    The same as `crop_bin_centers`, by products of matrices. Each box has its own rows: where the map is large and the
-    boxes few, this is far less than a weight for each of the map's cells.
-
-    Args:
-      features: `[B, H', W', C]`.
-      boxes: `[B, R, 4]`, pixels of the network input.
-      count: bins a side.
-      stride: pixels of the network input per cell.
-
-    Returns:
-      `[B, R, count, count, C]`.
-    """
-    boxes = feature_coordinates(boxes, stride)
-    height, width, channels = features.shape[1:]
-    rows = sampled_weights(boxes[..., 0], boxes[..., 2], height, grid=count, samples=1)
-    columns = sampled_weights(boxes[..., 1], boxes[..., 3], width, grid=count, samples=1)
-    rows = tf.reshape(tf.cast(rows, features.dtype), [-1, boxes.shape[1] * count, height])
-    strips = tf.matmul(rows, tf.reshape(features, [-1, height, width * channels]))
-    strips = tf.reshape(strips, [-1, boxes.shape[1], count, width, channels])
-    return tf.matmul(tf.cast(columns, features.dtype)[:, :, tf.newaxis], strips)
-
-
 def crop_bin_centers(features, boxes, count: int):
     """`tf.image.crop_and_resize` at the centres of `count` x `count` bins.
 

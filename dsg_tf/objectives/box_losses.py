@@ -1,4 +1,4 @@
-"""Losses of boxes: smooth L1 of encoded offsets, or generalised IoU."""
+"""Losses of boxes: smooth L1 of encoded offsets, or generalised IoU; and where their edges should be."""
 
 from __future__ import annotations
 
@@ -44,3 +44,18 @@ def smooth_l1(error, beta: float):
     """Quadratic up to `beta`, then linear with slope 1."""
     error = tf.abs(error)
     return tf.where(error < beta, 0.5 * error**2 / beta, error - 0.5 * beta)
+
+
+def edge_targets(truth, starts, count: int):
+    """Where edges are, among whole pixels: between two of them each has its share (Li et al. 2020).
+
+    Args:
+      truth, starts: float32 `[B, N, 4]`, boxes in pixels of the network input.
+      count: of places, half of them outside of a box, see `EdgeRefiner`.
+
+    Returns:
+      float32 `[B, N, 4, count]`, which sums to 1; edges beyond the last place are there.
+    """
+    last = count - 1.0
+    inside = tf.clip_by_value((truth - starts) * tf.constant(box_lib.INWARD) + last / 2, 0.0, last)
+    return tf.maximum(1.0 - tf.abs(inside[..., tf.newaxis] - tf.range(count, dtype=tf.float32)), 0.0)

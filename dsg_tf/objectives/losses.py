@@ -22,7 +22,7 @@ import tensorflow as tf
 from official.vision.losses import maskrcnn_losses
 
 from dsg_tf.data.roles import BACKGROUND, OBJECT, ROLES, SUBJECT
-from dsg_tf.objectives import metrics, targets
+from dsg_tf.objectives import box_losses, metrics, targets
 from dsg_tf.objectives.box_losses import RefineLoss, smooth_l1
 
 RPN_SMOOTH_L1_BETA = 1.0 / 9.0
@@ -75,8 +75,8 @@ class Losses:
             terms["rr"] = self._rr_term(outputs["role_logits"], matches, batch)
         if "deltas" in outputs:
             terms["refine"] = self._refine_term(outputs["deltas"], outputs["proposals"], outputs, matches, batch)
-        if "edge_deltas" in outputs:
-            terms["edges"] = self._refine_term(outputs["edge_deltas"], outputs["edge_starts"], outputs, matches, batch)
+        if "edge_logits" in outputs:
+            terms["edges"] = self._edge_term(outputs["edge_logits"], outputs["edge_starts"], matches, batch)
         if "entity_logits" in outputs:
             terms["entity"] = self._entity_term(outputs["entity_logits"], matches, batch)
             terms["relation"] = self._relation_term(outputs["relation_logits"], matches, batch)
@@ -128,6 +128,13 @@ class Losses:
         losses = self.refine_loss(deltas, starts, truth, on_truth)
         of_image = _share(losses, on_truth, of=outputs["valid"] if self.released_scale else on_truth)
         return tf.reduce_mean(of_image)
+
+    def _edge_term(self, logits, starts, matches, batch):
+        """Cross-entropy of the places of edges, a mean over the boxes on a true box in either scale."""
+        truth = tf.gather(batch["true_boxes"], matches["index"], axis=1, batch_dims=1)
+        target = box_losses.edge_targets(truth, starts, logits.shape[-1])
+        losses = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(target, logits), axis=-1)
+        return tf.reduce_mean(_mean(losses, matches["foreground"], 1))
 
     def _entity_term(self, logits, matches, batch):
         labels = tf.gather(batch["entities"], matches["index"], axis=1, batch_dims=1)

@@ -29,7 +29,7 @@ class Run:
 
 _FEW = "--epochs=0.5 --batch_size=2 --eval_images=2"
 _SYNTHETIC = f"--synthetic_images=8,2,2 {_FEW}"
-_PAPER = "--contrastive_queries=0 --nogated_relations --neighbor_units=0 --edge_level=0 --nowhole_pixels"
+_PAPER = "--contrastive_queries=0 --nogated_relations --neighbor_units=0 --edge_pixels=0 --nowhole_pixels"
 _CLEVR = "python train.py --flagfile=configs/clevr_small.flags"
 _PHOTO = '--image=photo.png --query "red rubber cube, left, blue metal sphere" --output=answer.png'
 _MODEL = "python eval.py --model_dir=runs/clevr_small_dsg"

@@ -22,12 +22,12 @@ def no_dsg_network():
 
 @pytest.fixture(scope="module")
 def no_dsg_br_network():
-    return make_network(model="no_dsg_br", edge_level=2)
+    return make_network(model="no_dsg_br", edge_pixels=3)
 
 
 @pytest.fixture(scope="module")
 def beyond_paper_network():
-    return make_network(gated_relations=True, edge_level=2)
+    return make_network(gated_relations=True, edge_pixels=3)
 
 
 @pytest.fixture(scope="module")
