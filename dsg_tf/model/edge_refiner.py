@@ -74,20 +74,24 @@ def strips(image, image_size, starts, reach: int):
     Returns:
       `[B, N, 4, 2 reach, ALONG, 3]`, of the image's type; beyond the image the pixel at its border.
     """
+    height, width = image.shape[1:3]
+    count = starts.shape[1]
     fractions = (tf.range(ALONG, dtype=tf.float32) + 0.5) / ALONG
     low, high = starts[..., :2, tf.newaxis], starts[..., 2:, tf.newaxis]
-    inside = low + (high - low) * fractions  # [B, N, 2, ALONG], rows and columns.
     steps = tf.range(-reach, reach, dtype=tf.float32)
-    across = tf.concat([low + steps, high - 1.0 - steps], axis=2)[..., tf.newaxis]
-    along = tf.concat([inside[:, :, ::-1]] * 2, axis=2)[..., tf.newaxis, :]  # Of a row its columns.
-    is_row = tf.constant([True, False, True, False])[:, tf.newaxis, tf.newaxis]
-    rows, columns = tf.where(is_row, across, along), tf.where(is_row, along, across)
-    last = image_size[:, tf.newaxis, tf.newaxis, tf.newaxis, tf.newaxis] - 1.0
-    rows = tf.clip_by_value(tf.floor(rows), 0.0, last[..., 0])
-    columns = tf.clip_by_value(tf.floor(columns), 0.0, last[..., 1])
-    height, width = image.shape[1:3]
-    places = tf.cast(rows * width + columns, tf.int32)
-    return tf.gather(tf.reshape(image, [-1, height * width, 3]), places, axis=1, batch_dims=1)
+    across = tf.concat([low + steps, high - 1.0 - steps], axis=2)  # Of an edge y0 or y1 its rows, else its columns.
+    along = tf.tile((low + (high - low) * fractions)[:, :, ::-1], [1, 1, 2, 1])  # And these its columns, or rows.
+    last = tf.tile(image_size - 1.0, [1, 2])[:, tf.newaxis, :, tf.newaxis]
+    across = tf.clip_by_value(tf.floor(across), 0.0, last)
+    along = tf.clip_by_value(tf.floor(along), 0.0, last[:, :, ::-1])
+    row, column = float(width), 1.0  # What a step in the image's pixels, one row after another, amounts to.
+    across *= tf.reshape([row, column, row, column], [4, 1])
+    along *= tf.reshape([column, row, column, row], [4, 1])
+    across = tf.reshape(across, [-1, count * 4, 2 * reach, 1])
+    along = tf.reshape(along, [-1, count * 4, 1, ALONG])
+    pixels = tf.reshape(image, [-1, height * width, 3])
+    found = tf.gather(pixels, tf.cast(across + along, tf.int32), axis=1, batch_dims=1)
+    return tf.reshape(found, [-1, count, 4, 2 * reach, ALONG, 3])
 
 
 def _moved(starts, logits):

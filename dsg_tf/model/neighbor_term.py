@@ -59,8 +59,9 @@ class NeighborTerm(keras.layers.Layer):
         for role, partner in (("subject", object_), ("object", subject)):
             hidden, gates = self.gates[role]
             gate = tf.cast(gates(hidden(geometry)), tf.float32) * tf.expand_dims(others, -1)  # [B, N, N, K]
-            around = 1.0 - tf.exp(-tf.einsum("bijk,bjc->bcik", gate, labels))
-            around = tf.gather(around, partner, axis=1, batch_dims=1)  # [B, Q, N, K]
+            counts = tf.einsum("bijk,bjc->bcik", gate, labels)
+            # Not before the classes are chosen: LiteRT's converter makes x - 1 of 1 - x where x has been transposed.
+            around = 1.0 - tf.exp(-tf.gather(counts, partner, axis=1, batch_dims=1))  # [B, Q, N, K]
             shape = tf.concat([tf.shape(relation), [self.units, NUM_LABELS]], axis=0)
             kernel = tf.cast(self.kernels[role](relation), tf.float32)
             role_logits += tf.matmul(around, tf.reshape(kernel, shape))

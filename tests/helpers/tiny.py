@@ -56,7 +56,7 @@ def config(**changes) -> Config:
 
 
 # The settings of the model behind the fixtures `model_dir` and `exported`.
-EXPORTED = config(score_threshold=0.5, pair_units=4, neighbor_units=4, answer_overlap=0.3)
+EXPORTED = config(score_threshold=0.5, pair_units=4, neighbor_units=4, answer_overlap=0.3, edge_pixels=3)
 
 
 def model(settings: Config):

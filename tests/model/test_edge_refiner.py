@@ -50,7 +50,8 @@ def test_padding_does_not_count_and_surroundings_and_the_node_do():
     np.testing.assert_array_equal(layer(padded, SIZES, NODES, BOXES)["edge_logits"], before)
     assert np.abs(layer(IMAGE, SIZES, NODES + 1, BOXES)["edge_logits"] - before).max() > 1e-3
     beside = IMAGE.copy()
-    beside[0, :, 42] = 255 - beside[0, :, 42]  # Right of the first box, and one that the second's upper and lower edge cross.
+    # Right of the first box; the strips of the second's upper and lower edge cross it.
+    beside[0, :, 42] = 255 - beside[0, :, 42]
     changed = np.abs(layer(beside, SIZES, NODES, BOXES)["edge_logits"] - before).max(-1) > 1e-4
     assert changed[0, 0].tolist() == [False, False, False, True]
     assert changed[0, 1].tolist() == [True, False, True, False]
