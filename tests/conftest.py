@@ -15,12 +15,19 @@ import tensorflow as tf
 import tiny
 import tiny_data
 
+from dsg_tf.keras import keras
 from export import export_saved_model
 
 # A second device, for the tests of distribution; what does not ask for it runs on the first.
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
+
+
+@pytest.fixture(autouse=True)
+def float32():
+    """The precision that layers have by themselves: a model of another one leaves its own behind."""
+    keras.mixed_precision.set_global_policy("float32")
 
 
 @pytest.fixture(scope="session")

@@ -126,10 +126,10 @@ STAGES = (
         Run(f"{_MODEL} --split=val --analyses=errors,scene_graphs,attention,oracles,cost"),
         Run(
             "python -m dsg_tf.compare --flagfile=configs/clevr_small.flags --compare_dir=runs/compare "
-            "--models=dsg,no_dsg_br,dsg_no_sgl,dsg_no_br,two_step,dsg-relation,ssas,ss,co,vrd --seeds=0,1,2 "
-            "--init_checkpoint=runs/synthetic_dsg --init_modules=backbone --epochs=2 --learning_rate=1.5e-3 "
-            f"--ema_decay=0.995 --attention_learning_rate=3e-3 --eval_steps=0 {_PAPER}",
-            f"{_FEW} --models=co --seeds=0 --compare_dir=runs/compare_clevr",
+            "--models=dsg,no_dsg,no_dsg_br,dsg_no_sgl,dsg_no_br,two_step,dsg-relation,ssas,ss,co,vrd "
+            "--init_checkpoint=runs/synthetic_dsg --init_modules=backbone,decoder,rpn_head --epochs=2 "
+            "--learning_rate=1.5e-3 --ema_decay=0.995 --attention_learning_rate=3e-3 --eval_steps=0",
+            f"{_FEW} --models=co --compare_dir=runs/compare_clevr",
         ),
         Run(
             "python -m dsg_tf.compare --flagfile=configs/synthetic.flags --models=dsg,no_dsg "

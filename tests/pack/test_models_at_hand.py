@@ -12,7 +12,7 @@ from dsg_tf.data.records import DatasetInfo
 from dsg_tf.evaluation import scoring
 
 FOLDER = os.path.join(ROOT, "models")
-MEGABYTES = 8.5
+MEGABYTES = 8.0
 PARTS = ["nanodet_plus_m"]
 
 
