@@ -52,8 +52,9 @@ def pack(
         config_lib.save(dataclasses.replace(config, model_dir="", **paths), temporary)
         checkpoints.save_vocabulary(temporary, vocabulary)
         aliases.copy(config_lib.find(model_dir), temporary)
-        if os.path.exists(os.path.join(model_dir, calibration.FILE)):
-            shutil.copy(os.path.join(model_dir, calibration.FILE), temporary)
+        found = os.path.join(config_lib.find(model_dir), calibration.FILE)
+        if os.path.exists(found):
+            shutil.copy(found, temporary)
         _write_weights(model, step, os.path.join(temporary, config_lib.WEIGHTS))
         after = {split: _score(temporary, info, split, data_dir) for split in splits}
         for split in splits:
