@@ -3,16 +3,22 @@
   python -m export.serve --model_dir=exported/clevr --port=8500 --rest_port=8501
 
 `--model_dir` holds the numbered versions that `export_saved_model` writes; a new one is taken up while the server
-runs. SIGTERM or Ctrl-C: what was accepted is answered, nothing more is accepted, exit status 0.
+runs. Of a trained model, such as `clevr`, an export is made for the time of the server. SIGTERM or Ctrl-C: what was
+accepted is answered, nothing more is accepted, exit status 0.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
 
-from absl import flags
+from absl import flags, logging
 
 from dsg_tf import config as config_lib
 from dsg_tf.predict import loading
@@ -31,7 +37,7 @@ def define_flags(values: flags.FlagValues) -> None:
     def string(name, default, text, required=False):
         flags.DEFINE_string(name, default, text, required=required, flag_values=values)
 
-    string("model_dir", None, "directory of the versions", required=True)
+    string("model_dir", None, "directory of the versions, or a trained model", required=True)
     string("model_name", "dsg", "name that requests give")
     string("host", "127.0.0.1", "address to listen on; 0.0.0.0 or ::: reachable from other machines")
     integer("port", 8500, "gRPC port; 0: a free one", 0, 65535)
@@ -71,18 +77,37 @@ def run() -> None:
 
 def main() -> None:
     trained = os.path.exists(os.path.join(config_lib.find(FLAGS.model_dir), config_lib.CONFIG_FILE))
-    if trained and loading.exported_version(FLAGS.model_dir) is None:
-        name = os.path.basename(os.path.normpath(FLAGS.model_dir))
-        raise ValueError(
-            f"--model_dir={FLAGS.model_dir} holds a trained model, and what is served are versions of an export: write "
-            f"them with python -m export.export_saved_model --model_dir={FLAGS.model_dir} --output_dir=exported/{name}"
-        )
-    if not os.path.isdir(FLAGS.model_dir):
+    if not trained and not os.path.isdir(FLAGS.model_dir):
         raise FileNotFoundError(f"--model_dir={FLAGS.model_dir} is not there")
     if FLAGS.memory_mib < 2 * FLAGS.max_message_mib:
         raise ValueError(
             f"--memory_mib={FLAGS.memory_mib} must be twice --max_message_mib={FLAGS.max_message_mib} at least"
         )
+    is_export = not trained or loading.exported_version(FLAGS.model_dir) is not None
+    with contextlib.nullcontext(FLAGS.model_dir) if is_export else _exported(FLAGS.model_dir) as versions:
+        is_read = _serve(versions)
+    if not is_read:
+        os._exit(0)  # Nobody reads the log, and Python's own end would wait for that.
+
+
+@contextlib.contextmanager
+def _exported(model_dir: str) -> Iterator[str]:
+    """A directory with an export of a trained model, which goes with the block.
+
+    Raises:
+      ValueError: it could not be exported; the sentence that tells why stands before this one.
+    """
+    with tempfile.TemporaryDirectory(prefix="dsg_serve_") as versions:
+        logging.info("--model_dir=%s is a trained model: it is exported first", model_dir)
+        # In a process of its own, whose memory and graphs go with it.
+        command = ["-m", "export.export_saved_model", f"--model_dir={model_dir}", f"--output_dir={versions}"]
+        if subprocess.run([sys.executable, *command], stdout=subprocess.DEVNULL).returncode:
+            raise ValueError(f"--model_dir={model_dir} could not be exported")
+        yield versions
+
+
+def _serve(versions: str) -> bool:
+    """Serves what the flags say until it is told to stop; whether all of the log was read."""
     gc.disable()  # Until all is loaded: a million objects that stay would be looked at again and again.
     from export.serving import allocator, ports, server
     from export.serving.access import Access
@@ -102,7 +127,7 @@ def main() -> None:
     )
     settings = server.Settings(
         model_name=FLAGS.model_name,
-        model_dir=FLAGS.model_dir,
+        model_dir=versions,
         host=FLAGS.host,
         port=FLAGS.port,
         rest_port=FLAGS.rest_port if FLAGS.rest_port >= 0 else None,
@@ -119,9 +144,8 @@ def main() -> None:
     try:
         asyncio.run(server.serve(settings, limits, access, log))
     finally:
-        written = log.close()
-    if not written:
-        os._exit(0)  # Nobody reads the log, and Python's own end would wait for that.
+        is_read = log.close()
+    return is_read
 
 
 if __name__ == "__main__":

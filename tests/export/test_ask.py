@@ -1,6 +1,8 @@
 """`dsg-ask` with a model in its own process: what it prints, writes and refuses."""
 
 import json
+import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -9,7 +11,9 @@ import numpy as np
 import pytest
 import tiny_data
 from commands import ENVIRONMENT
+from paths import ROOT
 from PIL import Image
+from server_process import serving
 
 from dsg_tf.drawing import answer_pictures
 from dsg_tf.predict import plain_text
@@ -101,10 +105,22 @@ def test_without_a_server_it_says_what_else_answers(ask):
     assert done.stderr.endswith(". Name a --server, or a --model, such as clevr, that answers in this process\n")
 
 
-def test_a_server_says_how_a_trained_model_is_exported(tmp_path):
-    command = [sys.executable, "-m", "export.serve", "--model_dir=clevr", "--port=0"]
-    done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 1 and done.stderr == (
-        "serve: --model_dir=clevr holds a trained model, and what is served are versions of an export: write them with "
-        "python -m export.export_saved_model --model_dir=clevr --output_dir=exported/clevr\n"
-    )
+def test_a_server_exports_a_trained_model_for_as_long_as_it_runs(model_dir, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    path = shutil.copytree(model_dir, tmp_path / "model")
+    with serving(path) as server:
+        status, found = server.rest("/v1/models/dsg/words")
+        assert status == 200 and tuple(found["entities"]) == tiny_data.VOCABULARY.entities and found["version"] == "1"
+        assert len([name for name in os.listdir(tmp_path) if name.startswith("dsg_serve_")]) == 1
+        server.stop()
+    assert not [name for name in os.listdir(tmp_path) if name.startswith("dsg_serve_")]
+
+
+def test_a_server_says_why_a_trained_model_cannot_be_exported(model_dir, tmp_path):
+    path = shutil.copytree(model_dir, tmp_path / "model")
+    shutil.rmtree(path / "checkpoints")
+    command = [sys.executable, "-m", "export.serve", f"--model_dir={path}", "--port=0"]
+    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
+    reason, refusal = done.stderr.splitlines()[-2:]
+    assert done.returncode == 1 and "holds no checkpoint yet" in reason
+    assert refusal == f"serve: --model_dir={path} could not be exported"

@@ -169,6 +169,7 @@ CLIENTS = (
 NOT_RUN = {
     "pip install": "the tests run in what it makes; .ci/run begins with it",
     "pytest": "these are the tests",
+    "dsg-serve --model_dir=clevr": "does not end; tests/export/test_ask.py starts a server of a trained model",
     "dsg-demo --model=clevr": "does not end; tests/slow/test_demo_process.py starts it",
     "python docs/demo_pages.py": "needs a browser; tests/slow/test_demo_page.py looks at the same where one is",
     "dsg-ask --model=clevr photo.png": "is there once it is installed; tests/test_wheel.py runs it so",
