@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -97,6 +98,8 @@ def _exported(model_dir: str) -> Iterator[str]:
     Raises:
       ValueError: it could not be exported; the sentence that tells why stands before this one.
     """
+    for number in (signal.SIGTERM, signal.SIGINT):  # Until the server listens, which answers them then.
+        signal.signal(number, lambda *_: sys.exit(0))
     with tempfile.TemporaryDirectory(prefix="dsg_serve_") as versions:
         logging.info("--model_dir=%s is a trained model: it is exported first", model_dir)
         # In a process of its own, whose memory and graphs go with it.

@@ -63,6 +63,8 @@ def run() -> None:
 
 def main() -> None:
     config = config_lib.load(FLAGS.model_dir)  # What is wrong with the directory is told before TensorFlow is there.
+    if FLAGS.image and FLAGS.calibrate:
+        raise ValueError("--calibrate goes with --split, not with --image")
     if FLAGS.image:
         _ask()
     elif FLAGS.query or FLAGS.output or FLAGS["threshold"].present:
@@ -93,7 +95,8 @@ def _evaluate(config: config_lib.Config) -> None:
         )
     with integrity.naming_broken_shards(info, data_dir):
         if FLAGS.calibrate:
-            calibrate.calibrate(model, config, info, FLAGS.split, step, data_dir=data_dir, model_dir=FLAGS.model_dir)
+            model_dir = config_lib.find(FLAGS.model_dir)
+            calibrate.calibrate(model, config, info, FLAGS.split, step, data_dir=data_dir, model_dir=model_dir)
             model, *_ = checkpoints.load_model(FLAGS.model_dir)
         _evaluate_on(model, config, info, step, data_dir)
 

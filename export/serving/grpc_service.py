@@ -167,7 +167,8 @@ class Service:
     async def _predict(self, request, entry, place, deadline):
         model_info.check_spec(request)
         # The place has the size of the message now; to ask the message itself would be to write all of it.
-        call, outputs = await self._predictor.predict(request, place.size, entry, place, deadline, _COPIES)
+        with self._predictor.admitted(entry):
+            call, outputs = await self._predictor.predict(request, place.size, entry, place, deadline, _COPIES)
         return _response(request.model_spec.name, call, outputs)
 
     async def _metadata(self, request, entry, place, deadline):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import time
+from collections.abc import Iterator
 
 import numpy as np
 from tensorflow_serving.apis import predict_pb2
@@ -43,6 +45,16 @@ class Predictor:
             return function(*arguments)
         return await asyncio.get_running_loop().run_in_executor(self._readers, function, *arguments)
 
+    @contextlib.contextmanager
+    def admitted(self, entry: Entry) -> Iterator[None]:
+        """The place of a request among those that wait or run, until it is answered, in however many parts.
+
+        Raises:
+          Status: RESOURCE_EXHAUSTED: none is free; UNAVAILABLE: the server is stopping.
+        """
+        with self._slots.one(entry.peer), self._monitoring.in_flight.track_inprogress():
+            yield
+
     async def predict(
         self,
         request: predict_pb2.PredictRequest,
@@ -52,7 +64,7 @@ class Predictor:
         deadline: Deadline,
         copies: int,
     ) -> tuple[Call, dict[str, np.ndarray]]:
-        """The outputs by name that a request asks for, and what it was.
+        """The outputs by name that an `admitted` request asks for, and what it was.
 
         Args:
           request: what has arrived.
@@ -65,15 +77,14 @@ class Predictor:
         Raises:
           Status: why there is none.
         """
-        with self._slots.one(entry.peer), self._monitoring.in_flight.track_inprogress():
-            servable = self.versions.find(request.model_spec)
-            servable.signature(request.model_spec.signature_name)
-            entry.what = request.model_spec.signature_name or DEFAULT_SIGNATURE
-            place.resize(_COPIES_OF_INPUTS * size)
-            call = await self.read(servable.prepare, request, self.limits, size=size)
-            entry.details = f"{call.images} images, {call.queries} queries, version {servable.version}"
-            place.resize(_COPIES_OF_INPUTS * size + copies * servable.output_bytes(call))
-            return call, await self._outputs(call, entry, deadline)
+        servable = self.versions.find(request.model_spec)
+        servable.signature(request.model_spec.signature_name)
+        entry.what = request.model_spec.signature_name or DEFAULT_SIGNATURE
+        place.resize(_COPIES_OF_INPUTS * size)
+        call = await self.read(servable.prepare, request, self.limits, size=size)
+        entry.details = f"{call.images} images, {call.queries} queries, version {servable.version}"
+        place.resize(_COPIES_OF_INPUTS * size + copies * servable.output_bytes(call))
+        return call, await self._outputs(call, entry, deadline)
 
     def drain(self, seconds: float) -> None:
         """Refuses new requests, and returns when those under way are answered, or after so many seconds."""

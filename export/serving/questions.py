@@ -27,8 +27,7 @@ from export.serving.status import Status
 from export.serving.words import Words
 
 _KEYS = ("image", "queries")
-_COST = 2**12  # Of reading a question, about, in bytes of a request.
-_COPIES = 5  # Of an answer that are in memory for a moment: arrays, and the longer JSON.
+_COST = 2**12  # Of reading a question, or of an answer, about, in bytes of a request.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,22 +59,15 @@ class Questions:
 
 
 async def ask(
-    predictor: Predictor,
-    servable: Servable,
-    spec: model_pb2.ModelSpec,
-    questions: Questions,
-    entry: Entry,
-    place: Place,
-    deadline: Deadline,
+    predictor: Predictor, servable: Servable, questions: Questions, entry: Entry, place: Place, deadline: Deadline
 ) -> bytes:
     """The answers as JSON, `{"answers": [...]}`, each with the keys that `eval.py --image` prints.
 
     Args:
       predictor: what answers requests.
       servable: the version of the model that is asked.
-      spec: how the request names it.
       questions: about one picture.
-      entry, place, deadline: of the request.
+      entry, place, deadline: of the request, which is `admitted`.
 
     Raises:
       Status: INVALID_ARGUMENT: a question is not understood. RESOURCE_EXHAUSTED: they stand for too many triplets.
@@ -88,7 +80,7 @@ async def ask(
     triplets = sum(map(len, pieces))
     predictor.limits.check(1, triplets)
     entry.details = f"{count} questions, {triplets} triplets, version {servable.version}"
-    spec = model_pb2.ModelSpec(name=spec.name)
+    spec = model_pb2.ModelSpec(name=predictor.versions.name)
     spec.version.value = servable.version  # One for all requests, whatever is loaded meanwhile.
 
     async def outputs(signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -96,7 +88,7 @@ async def ask(
         request.model_spec.signature_name = signature
         for name, array in inputs.items():
             request.inputs[name].CopyFrom(tf.make_tensor_proto(array))
-        part, copies = Entry(entry.interface, entry.peer), max(_COPIES, len(pieces))
+        part, copies = Entry(entry.interface, entry.peer), max(rest_json.COPIES, len(pieces))
         _, found = await predictor.predict(request, request.ByteSize(), part, place, deadline, copies)
         entry.queue_seconds += part.queue_seconds
         entry.run_seconds += part.run_seconds
@@ -107,12 +99,16 @@ async def ask(
         state = await outputs("encode", state)
     signature = "answer" if len(pieces) > 1 else "refer"
     parts = [await outputs(signature, {**state, **_words(piece)}) for piece in pieces]
-    found = asked.joined([{name: array[0] for name, array in part.items()} for part in parts])
-    return orjson.dumps({"answers": [answer.as_dict() for answer in asked.read_all(read, found)]})
+    return await predictor.read(_answers, read, parts, size=_COST * triplets)
 
 
 def _read(words: Words, texts: Sequence[str]) -> list[asked.Asked]:
     return [words.read(text) for text in texts]
+
+
+def _answers(questions: Sequence[asked.Asked], parts: Sequence[dict[str, np.ndarray]]) -> bytes:
+    found = asked.joined([{name: array[0] for name, array in part.items()} for part in parts])
+    return orjson.dumps({"answers": [answer.as_dict() for answer in asked.read_all(questions, found)]})
 
 
 def _words(triplets: Sequence[Sequence[str]]) -> dict[str, np.ndarray]:

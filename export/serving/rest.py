@@ -29,7 +29,6 @@ _VERSION = r"(?:/versions/(\d+)|/labels/([^/:]+))?"
 _PREDICT = re.compile(rf"/v1/models/([^/:]+){_VERSION}:((?-i:predict|classify|regress|ask))", re.ASCII | re.IGNORECASE)
 _GET = re.compile(rf"/v1/models(?:/([^/:]+))?{_VERSION}(?:/(metadata|words))?", re.ASCII | re.IGNORECASE)
 _LARGEST_VERSION = 2**63 - 1
-_COPIES = 5  # Of an answer that are in memory for a moment: arrays, and the longer JSON.
 _HEADERS = {"Server": "dsg_tf"}
 
 
@@ -162,7 +161,8 @@ class Api:
         if method == "ask":
             asked = await read(questions.Questions.of_json, value, size=size)
             del body, value
-            return await questions.ask(self._predictor, servable, request.model_spec, asked, entry, place, deadline)
+            with self._predictor.admitted(entry):
+                return await questions.ask(self._predictor, servable, asked, entry, place, deadline)
         name = request.model_spec.signature_name or "serving_default"
         if name not in servable.signatures:
             raise Status("INVALID_ARGUMENT", f'Serving signature name: "{name[:100]}" not found in signature def')
@@ -170,8 +170,9 @@ class Api:
         in_rows = "instances" in value
         del body, value
         message_size = await read(request.ByteSize, size=size)
-        _, outputs = await self._predictor.predict(request, message_size, entry, place, deadline, _COPIES)
-        return await read(rest_json.answer, outputs, in_rows, size=max(size, place.size // _COPIES))
+        with self._predictor.admitted(entry):
+            _, outputs = await self._predictor.predict(request, message_size, entry, place, deadline, rest_json.COPIES)
+        return await read(rest_json.answer, outputs, in_rows, size=max(size, place.size // rest_json.COPIES))
 
     def _refuse(self, method: str, value, spec) -> None:
         if "examples" not in value:

@@ -20,6 +20,7 @@ from tensorflow_serving.apis import predict_pb2
 from export.serving.limits import Limits
 from export.serving.status import Status
 
+COPIES = 5  # Of an answer that are in memory for a moment: arrays, and the longer JSON.
 VALUE_BYTES = 64  # Of Python's memory for a number or a list, about.
 _BLANKS = b" \t\n\v\f\r"
 _BOM = b"\xef\xbb\xbf"  # With which some clients begin what they write in UTF-8.

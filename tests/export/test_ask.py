@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -114,6 +115,17 @@ def test_a_server_exports_a_trained_model_for_as_long_as_it_runs(model_dir, tmp_
         assert len([name for name in os.listdir(tmp_path) if name.startswith("dsg_serve_")]) == 1
         server.stop()
     assert not [name for name in os.listdir(tmp_path) if name.startswith("dsg_serve_")]
+
+
+def test_a_server_that_is_stopped_while_it_exports_leaves_nothing(model_dir, tmp_path):
+    environment = {**ENVIRONMENT, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-m", "export.serve", f"--model_dir={model_dir}", "--port=0"]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert any("it is exported first" in line for line in process.stderr)
+        time.sleep(1)
+        process.terminate()
+        assert process.wait(30) == 0
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_server_says_why_a_trained_model_cannot_be_exported(model_dir, tmp_path):
